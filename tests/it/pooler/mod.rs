@@ -1,6 +1,9 @@
-//! Behind a real pgbouncer, session mode works, and the other modes are refused at the start.
+//! Behind a real pgbouncer: session mode works, transaction mode works if it is declared ([`transaction`]), and what is
+//! not declared is refused at the start.
 //!
 //! Needs pgbouncer; `make test-pooler` installs it and runs these.
+
+mod transaction;
 
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
@@ -8,8 +11,9 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use billing_sync::database::Connection;
 use serde_json::{Value, json};
-use sqlx::Connection;
+use sqlx::Connection as _;
 use tokio::process::{Child, Command};
 use tokio::time::sleep;
 
@@ -63,9 +67,14 @@ impl Pooler {
 }
 
 async fn run(arguments: &[&str], url: &str) -> (Option<i32>, String) {
+    run_with(arguments, url, &[]).await
+}
+
+async fn run_with(arguments: &[&str], url: &str, environment: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
     command.args(arguments).env_clear().env("DATABASE_URL", url).env("STRIPE_WEBHOOK_SECRET", "whsec_x");
     command.env("BILLING_SYNC_LISTEN", "127.0.0.1:0").env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0");
+    command.envs(environment.iter().copied());
     let output = command.kill_on_drop(true).stdin(Stdio::null()).output().await.unwrap();
     let text = format!("{} {}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     (output.status.code(), text.split_whitespace().collect::<Vec<_>>().join(" "))
@@ -85,7 +94,7 @@ async fn session_mode_works_from_migration_to_processed_event() {
         "livemode": false, "api_version": "2025-08-27.basil",
         "data": { "object": { "id": "cus_1", "object": "customer", "created": 1_790_000_000, "livemode": false } } });
     assert_eq!(server.deliver(&event).await, Some(200));
-    let mut conn = sqlx::PgConnection::connect_with(&database.options).await.unwrap();
+    let mut conn = Connection::from(sqlx::PgConnection::connect_with(&database.options).await.unwrap());
     let done = "SELECT count(*) FROM billing.outbox WHERE state = 'done'";
     for _ in 0..200 {
         if sqlx::query_scalar::<_, i64>(done).fetch_one(&mut conn).await.unwrap() == 1 {
@@ -108,12 +117,12 @@ async fn a_pooler_that_shares_sessions_is_refused_before_any_write() {
             let (exit, text) = run(command, &pooler.url).await;
             assert_eq!(exit, Some(1), "{mode} {pool_size} {command:?}: {text}");
             assert!(
-                text.contains("a pooler in transaction or statement mode"),
+                text.contains("a pooler in transaction or statement mode, which is not declared"),
                 "{mode} {pool_size} {command:?}: {text}"
             );
             assert!(text.contains("pool_mode = session"), "{mode} {command:?}: {text}");
         }
-        let mut conn = sqlx::PgConnection::connect_with(&database.options).await.unwrap();
+        let mut conn = Connection::from(sqlx::PgConnection::connect_with(&database.options).await.unwrap());
         let exists: bool =
             sqlx::query_scalar("SELECT to_regnamespace('billing') IS NOT NULL").fetch_one(&mut conn).await.unwrap();
         assert!(!exists, "{mode}: the schema was created");

@@ -1,0 +1,231 @@
+//! Transaction mode: every part and every command gives the results of a direct connection, whatever other clients leave
+//! in the sessions of the pooler, and leaves nothing in them itself.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::{ConnectOptions, PgConnection};
+use tokio::task::JoinHandle;
+use tokio::time::sleep;
+use uuid::Uuid;
+
+use super::{Pooler, run, run_with};
+use crate::support::cluster::{self, TestDatabase};
+use crate::support::process::Server;
+use crate::support::stripe::{Epoch, FakeStripe};
+
+const MODE: (&str, &str) = ("BILLING_SYNC_POOLER", "transaction");
+
+/// Longer than any step takes on a loaded machine.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What another client may leave in a session, each of which would change or fail our statements.
+const LEFT_BEHIND: &str = r#"
+    SET search_path = nowhere;
+    SET "TimeZone" = 'Pacific/Auckland';
+    SET "IntervalStyle" = 'sql_standard';
+    SET bytea_output = 'escape';
+    SET default_transaction_isolation = 'serializable';
+    SET default_transaction_deferrable = on;
+    SET lock_timeout = '1ms';
+    SET statement_timeout = '50ms';
+    SET jit = on;
+    SET transform_null_equals = on;
+    CREATE TEMPORARY TABLE IF NOT EXISTS outbox (mine integer)"#;
+
+fn options(url: &str) -> PgConnectOptions {
+    // pgbouncer refuses a startup parameter that it does not know
+    url.parse::<PgConnectOptions>().unwrap().extra_float_digits(None)
+}
+
+/// A name that sqlx gives to a prepared statement. Fails in a session that has it already.
+const PREPARED: &str = "PREPARE sqlx_s_1 AS SELECT 'another client'";
+
+/// Another client of the pooler, which leaves settings, tables and prepared statements in its sessions.
+fn neighbour(url: &str) -> JoinHandle<()> {
+    let options = options(url);
+    tokio::spawn(async move {
+        let mut conn = options.connect().await.unwrap();
+        loop {
+            sqlx::raw_sql(LEFT_BEHIND).execute(&mut conn).await.unwrap();
+            let _ = sqlx::raw_sql(PREPARED).execute(&mut conn).await;
+            sleep(Duration::from_millis(5)).await;
+        }
+    })
+}
+
+/// A service with all parts that sync, and its fake Stripe's settings.
+struct Story {
+    environment: Vec<(String, String)>,
+    stripe: FakeStripe,
+}
+
+impl Story {
+    /// Some sales of a plan with limits, two of them to workspaces.
+    async fn start() -> Self {
+        let stripe = FakeStripe::start().await;
+        let product = stripe.product(json!({ "name": "Writing" }));
+        let price = stripe.price(&product, 1000, json!({ "metadata": { "limit_words": "5000" } }));
+        for number in 1..=6_u128 {
+            let workspace = if number <= 2 { Uuid::from_u128(number).to_string() } else { String::new() };
+            let customer = stripe.customer(json!({ "name": format!("Customer {number}"),
+                "email": format!("c{number}@example.com"), "metadata": { "workspace_id": workspace } }));
+            let subscription = stripe.subscribe(&customer, &price);
+            stripe.tick(60);
+            stripe.update(&subscription, json!({ "metadata": { "note": number.to_string() } }));
+        }
+        stripe.tick(3600);
+        let environment = [
+            ("STRIPE_SECRET_KEY", stripe.key()),
+            ("STRIPE_API_BASE", &stripe.base()),
+            ("BILLING_SYNC_STRIPE_RATE", "10000"),
+            ("BILLING_SYNC_READ_MARGIN", "1s"),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        Self { environment: environment.to_vec(), stripe }
+    }
+
+    fn environment<'a>(&'a self, further: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        own.chain(further.iter().copied()).collect()
+    }
+
+    /// Runs `serve` on an empty database until all events are applied and all limits are made. Returns the rows, read
+    /// over a direct connection.
+    async fn rows(&self, database: &TestDatabase, url: &str, mode: &[(&str, &str)]) -> Vec<String> {
+        let (exit, text) = run_with(&["migrate"], url, mode).await;
+        assert_eq!(exit, Some(0), "{text}");
+        let mut conn = database.options.connect().await.unwrap();
+        for number in 1..=2_u128 {
+            let insert = sqlx::query("INSERT INTO billing.workspaces (id, name) VALUES ($1, 'Team')");
+            insert.bind(Uuid::from_u128(number)).execute(&mut conn).await.unwrap();
+        }
+        let roles = "receiver,worker,renewals,reconcile,maintenance";
+        let server = Server::start_on(url, roles, &self.environment(mode)).await;
+        // latest first
+        for event in self.stripe.events().iter().rev() {
+            assert_eq!(server.deliver(&event.json(Epoch::Endive)).await, Some(200), "{}", event.event_type);
+        }
+        until(&mut conn, "SELECT NOT EXISTS (SELECT FROM billing.outbox WHERE state <> 'done')").await;
+        until(&mut conn, "SELECT NOT EXISTS (SELECT FROM billing.jobs)").await;
+        until(&mut conn, "SELECT count(*) = 2 FROM billing.workspace_limits").await;
+        assert_eq!(server.ask("/readyz").await.status, 200);
+        let metrics = server.get_metrics().await;
+        assert!(metrics.contains("billing_sync_database_up 1"), "{metrics}");
+        server.kill().await;
+        sqlx::query_scalar(ROWS).fetch_all(&mut conn).await.unwrap()
+    }
+}
+
+/// All rows for products, without the times of writing.
+const ROWS: &str = "
+    SELECT 'contact ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.billing_contacts t
+    UNION ALL
+    SELECT 'subscription ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.subscriptions t
+    UNION ALL
+    SELECT 'plan ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.pricing_plans t
+    UNION ALL
+    SELECT 'limit ' || concat_ws(' ', workspace_id, limit_key, available, limit_renewal_date) FROM billing.workspace_limits
+    ORDER BY 1";
+
+async fn until(conn: &mut PgConnection, query: &'static str) {
+    let began = Instant::now();
+    while !sqlx::query_scalar::<_, bool>(query).fetch_one(&mut *conn).await.unwrap() {
+        assert!(began.elapsed() < TIMEOUT, "never true: {query}");
+        sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs pgbouncer: make test-pooler"]
+async fn the_rows_are_those_of_a_direct_connection() {
+    let story = Story::start().await;
+    let direct = cluster::empty_database().await;
+    let expected = story.rows(&direct, &direct.url, &[]).await;
+    assert!(expected.len() >= 6 + 6 + 1 + 2, "{expected:#?}");
+    // two workers, each with a transaction that needs a second session for a moment: three are the least
+    for pool_size in [3, 20] {
+        let database = cluster::empty_database().await;
+        let pooler = Pooler::start(&database, "transaction", pool_size).await;
+        let neighbour = neighbour(&pooler.url);
+        let rows = story.rows(&database, &pooler.url, &[MODE]).await;
+        assert!(!neighbour.is_finished(), "the neighbour has failed");
+        neighbour.abort();
+        assert_eq!(rows, expected, "{pool_size} sessions");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs pgbouncer: make test-pooler"]
+async fn every_command_works_and_leaves_nothing_in_the_session() {
+    let story = Story::start().await;
+    let database = cluster::empty_database().await;
+    let pooler = Pooler::start(&database, "transaction", 1).await;
+    let environment = story.environment(&[MODE]);
+    for (arguments, expected) in [
+        ("migrate", "applied 0001"),
+        ("migrate", "nothing to do"),
+        ("backfill", "objects"),
+        ("backfill --json", "\"complete\":true"),
+        ("verify", "0 rows differ"),
+        ("reconcile", ""),
+        ("rebuild", ""),
+        ("renew", ""),
+        ("status", "queue"),
+        ("doctor --json", "\"writes\""),
+        ("doctor --list-orphans", ""),
+        ("outbox list", ""),
+        ("outbox prune --dry-run", ""),
+        ("token create --scopes workspaces:admin", ""),
+        ("token list", "workspaces:admin"),
+        ("writes list", ""),
+        ("explain cus_1", ""),
+    ] {
+        let arguments: Vec<&str> = arguments.split(' ').collect();
+        let (exit, text) = run_with(&arguments, &pooler.url, &environment).await;
+        let is_diagnosis = arguments[0] == "doctor";
+        assert!(exit == Some(0) || is_diagnosis, "{arguments:?}: {exit:?} {text}");
+        assert!(text.contains(expected), "{arguments:?}: {text}");
+        assert_eq!(left_in_session(&pooler.url).await, CLEAN, "{arguments:?}");
+    }
+    let mut conn = database.options.connect().await.unwrap();
+    let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
+    assert_eq!(sqlx::query_scalar::<_, i64>(locks).fetch_one(&mut conn).await.unwrap(), 0);
+}
+
+/// The settings of a new session, no prepared statement, no temporary table, no other role.
+const CLEAN: &str = "\"$user\", public|1s|0|0|0|0|true";
+
+/// What the only session of the pooler contains.
+async fn left_in_session(url: &str) -> String {
+    let mut conn = options(url).connect().await.unwrap();
+    let query = "SELECT concat_ws('|', current_setting('search_path'), current_setting('deadlock_timeout'),
+            current_setting('lock_timeout'), current_setting('statement_timeout'),
+            (SELECT count(*) FROM pg_prepared_statements), (SELECT count(*) FROM pg_class WHERE relpersistence = 't'),
+            (current_user = session_user)::text)";
+    let row = sqlx::raw_sql(query).fetch_one(&mut conn).await.unwrap();
+    sqlx::Row::get(&row, 0)
+}
+
+#[tokio::test]
+#[ignore = "needs pgbouncer: make test-pooler"]
+async fn statement_mode_is_refused_with_its_cause() {
+    let database = cluster::empty_database().await;
+    let pooler = Pooler::start(&database, "statement", 4).await;
+    for command in [&["migrate"][..], &["serve", "--migrate"], &["status"]] {
+        let (exit, text) = run_with(command, &pooler.url, &[MODE]).await;
+        assert_eq!(exit, Some(1), "{command:?}: {text}");
+        assert!(text.contains("pool_mode"), "{command:?}: {text}");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs pgbouncer: make test-pooler"]
+async fn an_undeclared_pooler_is_refused_with_the_setting() {
+    let database = cluster::empty_database().await;
+    let pooler = Pooler::start(&database, "transaction", 4).await;
+    let (exit, text) = run(&["migrate"], &pooler.url).await;
+    assert_eq!(exit, Some(1), "{text}");
+    assert!(text.contains("set BILLING_SYNC_POOLER=transaction"), "{text}");
+}
