@@ -164,15 +164,20 @@ async fn objects(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeS
     Ok(rows.into_iter().map(|row| ObjectKey::new(&customer.account, &row.object_type, &row.object_id)).collect())
 }
 
-/// The objects without a customer that had this one, such as detached cards: earlier events of them name the customer.
+/// The objects without a customer that had this one, such as detached cards: earlier events of them name the customer. If
+/// only the detachment is stored, its payload does, as the former value.
 async fn detached(conn: &mut PgConnection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
-        "-- mirror.detached_from_customer
+        r#"-- mirror.detached_from_customer
         SELECT DISTINCT o.object_type, o.object_id
         FROM billing.outbox AS e
         JOIN billing.stripe_objects AS o
             ON o.account = e.account AND o.object_type = e.object_type AND o.object_id = e.object_id
-        WHERE e.account = $1 AND e.customer_id = $2 AND o.customer_id IS NULL",
+        WHERE e.account = $1 AND o.customer_id IS NULL
+            AND (e.customer_id = $2 OR e.type = 'payment_method.detached' AND EXISTS (
+                SELECT FROM billing.events AS a
+                WHERE a.event_id = e.event_id AND a.created = e.created
+                    AND position(convert_to('"' || $2 || '"', 'UTF8') IN a.payload) > 0))"#,
         customer.account,
         customer.object_id
     )

@@ -1,5 +1,7 @@
 //! Redaction: nothing of a person stays in any table, rows and order stay right, and later data is stored without it.
 
+mod dump;
+
 use std::time::Duration;
 
 use billing_sync::redaction;
