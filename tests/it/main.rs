@@ -48,5 +48,6 @@ mod retention;
 mod schema;
 mod set_aside;
 mod support;
+mod upgrade;
 mod views;
 mod writes;
