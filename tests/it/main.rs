@@ -45,6 +45,7 @@ mod reconcile;
 mod recovery;
 mod redaction;
 mod retention;
+mod runbook;
 mod schema;
 mod set_aside;
 mod support;
