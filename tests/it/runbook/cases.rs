@@ -100,6 +100,13 @@ pub(super) fn all() -> Vec<Case> {
         case("psql --command 'GRANT billing_product TO my_app' \"$DATABASE_URL\"", "GRANT ROLE"),
         case("psql --command 'GRANT billing_api TO the_login_of_serve' \"$DATABASE_URL\"", "GRANT ROLE"),
         case("psql --command 'GRANT pg_read_all_data TO my_operator' \"$DATABASE_URL\"", "GRANT ROLE"),
+        case("CREATE ROLE the_next_login LOGIN PASSWORD 'a new password';", "CREATE ROLE"),
+        case("GRANT billing_owner TO the_next_login;", "GRANT ROLE"),
+        case(
+            "SELECT usename, count(*) FROM pg_stat_activity WHERE datname = current_database() GROUP BY usename;",
+            "usename",
+        ),
+        case("DROP ROLE the_old_login;", "DROP ROLE"),
         // processes
         case("billing-sync serve", "\"message\":\"stopped\""),
         case("billing-sync serve --roles api", "\"message\":\"stopped\""),

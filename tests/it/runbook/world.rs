@@ -24,7 +24,11 @@ use crate::support::stripe::Epoch;
 const WORKSPACE: &str = "550e8400-e29b-41d4-a716-446655440000";
 
 /// Roles of the examples; those of `ops/roles.sql` keep their names.
-const ROLES: [&str; 5] = ["billing_owner", "login_of_today", "the_login_of_serve", "my_app", "my_operator"];
+const ROLES: [&str; 6] =
+    ["billing_owner", "login_of_today", "the_login_of_serve", "the_old_login", "my_app", "my_operator"];
+
+/// A role that a command creates.
+const NEW_ROLE: &str = "the_next_login";
 
 /// Length of the output that a failure shows.
 const MOST_SHOWN: usize = 900;
@@ -149,7 +153,7 @@ impl World {
         ] {
             command = command.replace(placeholder, value);
         }
-        for role in ROLES {
+        for role in ROLES.into_iter().chain([NEW_ROLE]) {
             command = command.replace(role, &self.role(role));
         }
         // a script confirms with it, because it has no terminal
@@ -279,13 +283,13 @@ impl World {
     }
 
     async fn finish(self) {
-        let names = ROLES.map(|role| self.role(role));
+        // the_old_login is gone
+        let left = ROLES.into_iter().filter(|role| *role != "the_old_login").chain([NEW_ROLE]);
+        let names = left.map(|role| self.role(role)).collect::<Vec<_>>().join(", ");
         self.server.kill().await;
-        for name in names {
-            let mut empty = self.empty.options.connect().await.unwrap();
-            let drop = format!("DROP OWNED BY {name} CASCADE; DROP ROLE {name}");
-            sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut empty).await.unwrap();
-        }
+        let mut empty = self.empty.options.connect().await.unwrap();
+        let drop = format!("DROP OWNED BY {names} CASCADE; DROP ROLE {names}");
+        sqlx::raw_sql(AssertSqlSafe(drop)).execute(&mut empty).await.unwrap();
         self.sync.app.finish().await;
     }
 }
