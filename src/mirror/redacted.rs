@@ -9,6 +9,7 @@ use super::incoming::{Arrival, Incoming, ReadResult};
 use super::locks;
 use super::store::{self, ContentSource, Mirror, MirrorRow};
 use crate::domain::object::ObjectKey;
+use crate::stripe::json::Document;
 use crate::stripe::redaction::without_personal_data;
 
 /// Which customers of a merge are redacted, as far as that was asked.
@@ -17,15 +18,29 @@ pub(super) struct Redacted {
     /// Accounts and ids of customers.
     asked: BTreeSet<(String, String)>,
     found: BTreeSet<(String, String)>,
+    /// Objects of events, with the account and the id of the customer that each has left.
+    left: BTreeMap<ObjectKey, (String, String)>,
 }
 
 impl Redacted {
-    /// Asks for the customers of these rows, if they are new.
+    /// For these events, which may contain the former customer of an object that is not stored yet.
+    pub(super) fn of_events(arrivals: &[Arrival]) -> Self {
+        let former = |one: &Arrival| {
+            // the search saves parsing almost all events
+            let previous = one.snapshot.previous.as_deref().filter(|json| json.contains("\"customer\""))?;
+            let customer = Document::parse_or_null(previous).root().get("customer").str()?.into_owned();
+            Some((one.key.clone(), (one.key.account.clone(), customer)))
+        };
+        Self { left: arrivals.iter().filter_map(former).collect(), ..Self::default() }
+    }
+
+    /// Asks for the customers of these rows, if they are new, and for those that objects have left.
     ///
     /// # Errors
     /// Database errors.
     pub(super) async fn ask(&mut self, conn: &mut PgConnection, rows: &Mirror) -> Result<(), sqlx::Error> {
-        let new: BTreeSet<_> = rows.values().filter_map(customer).filter(|one| !self.asked.contains(one)).collect();
+        let all = rows.values().filter_map(customer).chain(self.left.values().cloned());
+        let new: BTreeSet<_> = all.filter(|one| !self.asked.contains(one)).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -89,6 +104,11 @@ impl Redacted {
         for row in rows.values_mut() {
             if let Some(before) = known.get(&row.key).filter(|before| self.has(before)) {
                 row.customer_id = row.customer_id.take().or_else(|| before.customer_id.clone());
+            }
+            if row.customer_id.is_none()
+                && let Some(former) = self.left.get(&row.key).filter(|former| self.found.contains(former))
+            {
+                row.customer_id = Some(former.1.clone());
             }
             if self.has(row) {
                 remove(row);
