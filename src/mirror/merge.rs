@@ -43,7 +43,7 @@ pub struct Merged {
 pub async fn merge(conn: &mut Connection, mut incoming: Incoming) -> Result<Merged, sqlx::Error> {
     let keys = incoming.keys();
     let before: Mirror = store::load(conn, keys.iter()).await?.into_iter().map(|row| (row.key.clone(), row)).collect();
-    let mut redacted = Redacted::default();
+    let mut redacted = Redacted::of_events(&incoming.arrivals);
     redacted.ask(conn, &before).await?;
     redacted.remove_from_incoming(&before, &mut incoming);
     let ambiguous = redacted.take_ambiguous(&before, &mut incoming.arrivals);

@@ -9,6 +9,7 @@ use super::locks;
 use super::store::{self, ContentSource, Mirror, MirrorRow};
 use crate::database::Connection;
 use crate::domain::object::ObjectKey;
+use crate::stripe::json::Document;
 use crate::stripe::redaction::without_personal_data;
 
 /// Which customers of a merge are redacted, as far as that was asked.
@@ -17,15 +18,29 @@ pub(super) struct Redacted {
     /// Accounts and ids of customers.
     asked: BTreeSet<(String, String)>,
     found: BTreeSet<(String, String)>,
+    /// Objects of events, with the account and the id of the customer that each has left.
+    left: BTreeMap<ObjectKey, (String, String)>,
 }
 
 impl Redacted {
-    /// Asks for the customers of these rows, if they are new.
+    /// For these events, which may contain the former customer of an object that is not stored yet.
+    pub(super) fn of_events(arrivals: &[Arrival]) -> Self {
+        let former = |one: &Arrival| {
+            // the search saves parsing almost all events
+            let previous = one.snapshot.previous.as_deref().filter(|json| json.contains("\"customer\""))?;
+            let customer = Document::parse_or_null(previous).root().get("customer").str()?.into_owned();
+            Some((one.key.clone(), (one.key.account.clone(), customer)))
+        };
+        Self { left: arrivals.iter().filter_map(former).collect(), ..Self::default() }
+    }
+
+    /// Asks for the customers of these rows, if they are new, and for those that objects have left.
     ///
     /// # Errors
     /// Database errors.
     pub(super) async fn ask(&mut self, conn: &mut Connection, rows: &Mirror) -> Result<(), sqlx::Error> {
-        let new: BTreeSet<_> = rows.values().filter_map(customer).filter(|one| !self.asked.contains(one)).collect();
+        let all = rows.values().filter_map(customer).chain(self.left.values().cloned());
+        let new: BTreeSet<_> = all.filter(|one| !self.asked.contains(one)).collect();
         if new.is_empty() {
             return Ok(());
         }
@@ -89,6 +104,11 @@ impl Redacted {
         for row in rows.values_mut() {
             if let Some(before) = known.get(&row.key).filter(|before| self.has(before)) {
                 row.customer_id = row.customer_id.take().or_else(|| before.customer_id.clone());
+            }
+            if row.customer_id.is_none()
+                && let Some(former) = self.left.get(&row.key).filter(|former| self.found.contains(former))
+            {
+                row.customer_id = Some(former.1.clone());
             }
             if self.has(row) {
                 remove(row);
@@ -164,15 +184,20 @@ async fn objects(conn: &mut Connection, customer: &ObjectKey) -> Result<BTreeSet
     Ok(rows.into_iter().map(|row| ObjectKey::new(&customer.account, &row.object_type, &row.object_id)).collect())
 }
 
-/// The objects without a customer that had this one, such as detached cards: earlier events of them name the customer.
+/// The objects without a customer that had this one, such as detached cards: earlier events of them name the customer. If
+/// only the detachment is stored, its payload does, as the former value.
 async fn detached(conn: &mut Connection, customer: &ObjectKey) -> Result<BTreeSet<ObjectKey>, sqlx::Error> {
     let rows = sqlx::query!(
-        "-- mirror.detached_from_customer
+        r#"-- mirror.detached_from_customer
         SELECT DISTINCT o.object_type, o.object_id
         FROM billing.outbox AS e
         JOIN billing.stripe_objects AS o
             ON o.account = e.account AND o.object_type = e.object_type AND o.object_id = e.object_id
-        WHERE e.account = $1 AND e.customer_id = $2 AND o.customer_id IS NULL",
+        WHERE e.account = $1 AND o.customer_id IS NULL
+            AND (e.customer_id = $2 OR e.type = 'payment_method.detached' AND EXISTS (
+                SELECT FROM billing.events AS a
+                WHERE a.event_id = e.event_id AND a.created = e.created
+                    AND position(convert_to('"' || $2 || '"', 'UTF8') IN a.payload) > 0))"#,
         customer.account,
         customer.object_id
     )

@@ -1,32 +1,14 @@
 //! Recovery after the loss of the database: a dump is restored into another one, which then continues where Stripe is.
 
-use std::path::PathBuf;
-use std::process::Command;
-
 use billing_sync::database::Pool;
-use billing_sync::embedded;
 use serde_json::json;
 use sqlx::postgres::PgPoolOptions;
 
 use crate::cli::{code, run, words};
 use crate::support::cluster::{self, TestDatabase, number};
 use crate::support::fetching::Fetching;
+use crate::support::postgres;
 use crate::support::stripe::Epoch;
-
-/// A client program of PostgreSQL, beside the server's.
-fn program(name: &str) -> PathBuf {
-    let dir = tempfile::tempdir().unwrap();
-    let (programs, _) = embedded::find_server(&cluster::options(dir.path())).unwrap();
-    let beside = programs.join(name);
-    if beside.exists() { beside } else { PathBuf::from(name) }
-}
-
-/// Runs a client program as the runbook prints it.
-fn postgres(name: &str, arguments: &[&str]) {
-    let output = Command::new(program(name)).args(arguments).output();
-    let output = output.unwrap_or_else(|error| panic!("{name} cannot be run: {error}"));
-    assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
-}
 
 impl Fetching {
     fn run_on(&self, database: &TestDatabase, arguments: &[&str]) -> String {
@@ -53,7 +35,7 @@ async fn a_restored_dump_continues_where_stripe_is() {
     let dir = tempfile::tempdir().unwrap();
     let dump = dir.path().join("billing.dump");
     let dump = dump.to_str().unwrap();
-    postgres("pg_dump", &["--format=custom", "--file", dump, &lost.app.database.url]);
+    postgres::run("pg_dump", &["--format=custom", "--file", dump, &lost.app.database.url]);
 
     // what happens after the dump is lost with the database: an event was applied, another one was not even delivered
     lost.stripe.tick(600);
@@ -69,7 +51,7 @@ async fn a_restored_dump_continues_where_stripe_is() {
     let rows = lost.app.rows().await;
 
     let restored = cluster::empty_database().await;
-    postgres("pg_restore", &["--exit-on-error", "--no-owner", "--dbname", &restored.url, dump]);
+    postgres::run("pg_restore", &["--exit-on-error", "--no-owner", "--dbname", &restored.url, dump]);
     lost.app.pool =
         Pool::from(PgPoolOptions::new().max_connections(12).connect_with(restored.options.clone()).await.unwrap());
     lost.app.context.pool = lost.app.pool.clone();

@@ -4,6 +4,7 @@
 
 mod imports;
 mod language;
+mod migrations;
 mod pages;
 #[path = "../support/pages.rs"]
 mod text;

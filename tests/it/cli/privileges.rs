@@ -1,6 +1,7 @@
 //! Privileges of roles: the schema's owner and its members may do everything; other missing privileges are reported.
 
 use billing_sync::database::Connection;
+use nix::sys::signal::Signal;
 use sqlx::{AssertSqlSafe, Connection as _};
 
 use super::{code, run, words};
@@ -109,6 +110,42 @@ async fn temporary_logins_create_objects_that_the_next_can_alter() {
     assert!(exit == 0 && printed.starts_with("nothing to do"), "{printed}");
     let owner = restricted.owner.clone();
     assert_eq!(restricted.text(OWNERS).await, owner);
+    restricted.finish().await;
+}
+
+/// The runbook for a new password: a second login, processes that are replaced one by one, and the end of the first.
+#[tokio::test]
+async fn a_login_is_replaced_while_events_arrive() {
+    let mut restricted = RestrictedDatabase::with_schema().await;
+    let first = restricted.member("first", "").await;
+    assert_eq!(migrate(&first).0, 0);
+    let old = Server::start_on(&first, "receiver,worker,renewals,maintenance", &[]).await;
+    let created = |number: u32| {
+        let object = customer(&format!("cus_{number}"), "Ada");
+        event(&format!("evt_{number}"), "customer.created", 0, &object, None)
+    };
+    assert_eq!(old.deliver(&created(1)).await, Some(200));
+    let second = restricted.member("second", "").await;
+    let new = Server::start_on(&second, "receiver,worker,renewals,maintenance", &[]).await;
+    assert_eq!((old.deliver(&created(2)).await, new.deliver(&created(3)).await), (Some(200), Some(200)));
+    old.signal(Signal::SIGTERM);
+    assert_eq!(old.ended().await, Some(0));
+
+    let login = restricted.logins.remove(0);
+    let sessions = format!("SELECT count(*)::text FROM pg_stat_activity WHERE usename = '{login}'");
+    while restricted.text(&sessions).await != "0" {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // only this test has revoked it from all others, so that it must be granted
+    execute(&mut restricted.admin, &format!("REVOKE CONNECT ON DATABASE {} FROM {login}", restricted.database.name))
+        .await;
+    execute(&mut restricted.admin, &format!("DROP ROLE {login}")).await;
+    assert_eq!(new.deliver(&created(4)).await, Some(200));
+    assert_eq!(new.ask("/readyz").await.status, 200);
+    while restricted.text("SELECT count(*)::text FROM billing.billing_contacts").await != "4" {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    new.kill().await;
     restricted.finish().await;
 }
 

@@ -69,7 +69,7 @@ async fn a_file_has_one_secret_a_line() {
 #[tokio::test]
 async fn a_rotation_of_the_secret_can_be_watched_to_its_end() {
     let secrets = format!("whsec_new,{SECRET}");
-    let (_database, server) = receiver(&[("STRIPE_WEBHOOK_SECRET", &secrets)]).await;
+    let (database, server) = receiver(&[("STRIPE_WEBHOOK_SECRET", &secrets)]).await;
     let verified = async || {
         let text = server.get_metrics().await;
         assert!(!text.contains("whsec"), "a label shows the secret: {text}");
@@ -86,6 +86,11 @@ async fn a_rotation_of_the_secret_can_be_watched_to_its_end() {
     assert_eq!(deliver(&server, "whsec_new", "evt_2", "").await, 200);
     assert_eq!(deliver(&server, "whsec_other", "evt_3", "").await, 400);
     assert_eq!(verified().await, "1 2 absent");
+    server.kill().await;
+    // the last step of the runbook: the old secret is removed
+    let server = Server::start(&database, "receiver", &[("STRIPE_WEBHOOK_SECRET", "whsec_new")]).await;
+    assert_eq!(deliver(&server, SECRET, "evt_4", "").await, 400);
+    assert_eq!(deliver(&server, "whsec_new", "evt_5", "").await, 200);
     server.kill().await;
 }
 

@@ -3,6 +3,7 @@
 pub(crate) mod app;
 pub(crate) mod client;
 pub(crate) mod cluster;
+pub(crate) mod dump;
 pub(crate) mod egress;
 pub(crate) mod events;
 pub(crate) mod fetching;
@@ -11,6 +12,7 @@ pub(crate) mod metrics;
 pub(crate) mod month;
 #[path = "../../support/pages.rs"]
 pub(crate) mod pages;
+pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod stripe;
 pub(crate) mod writing;

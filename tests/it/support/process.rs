@@ -72,6 +72,13 @@ impl Server {
         Self::spawn(command).await
     }
 
+    /// Starts `serve` with these roles, arguments and settings.
+    pub(crate) async fn start_with(roles: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
+        let mut command = serve(&["--roles", roles]);
+        command.args(arguments).envs(environment.iter().copied());
+        Self::spawn(command).await
+    }
+
     /// Starts `serve --embedded` with this data directory.
     pub(crate) async fn start_embedded(data_dir: &Path) -> Self {
         let mut command = serve(&["--embedded"]);

@@ -17,11 +17,11 @@ pub(super) const CALLBACK: &str = "https://app.example.com/paid?session_id={CHEC
 
 /// A product with one workspace, whose owner is Ada, and its customer at Stripe.
 pub(crate) struct Shop {
-    pub(super) test: ApiTest,
-    pub(super) stripe: FakeStripe,
+    pub(crate) test: ApiTest,
+    pub(crate) stripe: FakeStripe,
     pub(crate) ada: ApiClient,
     pub(crate) workspace: Uuid,
-    pub(super) customer: String,
+    pub(crate) customer: String,
     pub(super) price: String,
 }
 
@@ -75,7 +75,7 @@ impl Shop {
         self.rename_with(name, &[]).await
     }
 
-    pub(super) async fn rename_with(&self, name: &str, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn rename_with(&self, name: &str, headers: &[(&str, &str)]) -> Reply {
         let body = json!({ "name": name, "email": "ada@example.com" });
         self.ada.send("PUT", &self.contact_path().await, headers, Some(&body)).await
     }
@@ -86,13 +86,13 @@ impl Shop {
         self.checkout_with(&body, headers).await
     }
 
-    pub(super) async fn checkout_with(&self, body: &Value, headers: &[(&str, &str)]) -> Reply {
+    pub(crate) async fn checkout_with(&self, body: &Value, headers: &[(&str, &str)]) -> Reply {
         let path = format!("{}/stripe-checkout-sessions", self.contact_path().await);
         self.ada.send("POST", &path, headers, Some(body)).await
     }
 
     /// The plan of the price.
-    pub(super) async fn plan(&self) -> String {
+    pub(crate) async fn plan(&self) -> String {
         let plan = format!("SELECT id::text FROM billing.pricing_plans WHERE stripe_price_id = '{}'", self.price);
         self.text(&plan).await.unwrap()
     }

@@ -1,5 +1,7 @@
 //! Redaction: nothing of a person stays in any table, rows and order stay right, and later data is stored without it.
 
+mod dump;
+
 use std::time::Duration;
 
 use billing_sync::database::Pool;
@@ -257,7 +259,13 @@ async fn a_card_that_leaves_a_redacted_customer_stays_redacted() {
     let mut detached = card();
     detached["customer"] = Value::Null;
     let previous = json!({ "customer": "cus_1" });
-    app.deliver_and_drain(&[event("evt_det", "payment_method.detached", 70, &detached, Some(previous))]).await;
+    let mut unknown = detached.clone();
+    unknown["id"] = json!("pm_never_stored");
+    app.deliver_and_drain(&[
+        event("evt_det", "payment_method.detached", 70, &detached, Some(previous.clone())),
+        event("evt_unk", "payment_method.detached", 70, &unknown, Some(previous)),
+    ])
+    .await;
     let lost = with(&dispute(), json!({ "status": "won" }));
     app.deliver_and_drain(&[event("evt_dis", "charge.dispute.closed", 71, &lost, None)]).await;
     for text in ["Lindqvist", "q931"] {
