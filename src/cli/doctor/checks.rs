@@ -11,6 +11,7 @@ use crate::base::text::to_the_second;
 use crate::cli::database;
 use crate::cli::units::span;
 use crate::config::embedded::EmbeddedConfig;
+use crate::config::retention::RetentionConfig;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
@@ -52,6 +53,7 @@ pub(super) fn embedded_not_checked() -> Check {
 pub(super) async fn database(
     options: Option<&Hosts>,
     stripe: Option<&StripeConfig>,
+    retention: Option<&RetentionConfig>,
     wanted: Option<u32>,
     report: &mut Report,
 ) {
@@ -88,6 +90,10 @@ pub(super) async fn database(
     match metrics::database::default_partitions(conn).await {
         Ok(figures) => figures.iter().for_each(|one| report.add(default_partition(one))),
         Err(error) => report.add(Check::broken("partitions", &error)),
+    }
+    match super::disk::checks(conn, retention).await {
+        Ok(checks) => checks.into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(Check::broken("disk", &error)),
     }
     match metrics::database::outbox(conn).await {
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),

@@ -7,6 +7,7 @@
 mod api;
 mod checks;
 mod deliveries;
+mod disk;
 mod listing;
 mod orphans;
 mod report;
@@ -75,6 +76,8 @@ struct LocalChecks {
     embedded: Option<EmbeddedConfig>,
     /// The ops listener of a running `serve`, if its settings are valid.
     ops: Option<OpsConfig>,
+    /// How long data is kept, if the settings are valid.
+    retention: Option<RetentionConfig>,
     /// How Stripe's API is reached, if its settings are valid.
     stripe: Option<StripeConfig>,
     /// Whether any setting of the workspace API is set.
@@ -141,6 +144,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
     let identity_provider = api.as_ref().ok().and_then(|api| api.jwt.clone());
     let stripe = source.collect(StripeConfig::read).ok();
     let ops = source.collect(OpsConfig::read).ok();
+    let retention = source.collect(RetentionConfig::read).ok();
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err()).chain(api.err());
@@ -153,6 +157,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         database: options,
         embedded: embedded_options,
         ops,
+        retention,
         stripe,
         is_api_configured,
         identity_provider,
@@ -189,7 +194,8 @@ impl LocalChecks {
             report.add(checks::embedded_not_checked());
         } else {
             let stripe = self.stripe.as_ref();
-            checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;
+            let retention = self.retention.as_ref();
+            checks::database(self.database.as_ref(), stripe, retention, self.connections, &mut report).await;
             let provider = self.identity_provider.as_ref();
             let has_write_key = stripe.is_none_or(|stripe| stripe.write_key.is_some());
             api::check(self.database.as_ref(), self.is_api_configured, provider, has_write_key, &mut report).await;

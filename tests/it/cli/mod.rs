@@ -4,6 +4,7 @@ mod backfill;
 mod completions;
 mod connection;
 mod doctor;
+mod doctor_disk;
 mod errors;
 mod explain;
 mod migrate;
