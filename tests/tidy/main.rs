@@ -233,6 +233,7 @@ const MODULES: [(&str, &[&str]); 36] = [
             "redaction",
             "service",
             "store",
+            "stripe",
             "stripe_key",
             "tls",
             "verify",

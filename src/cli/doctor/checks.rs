@@ -3,6 +3,7 @@
 use sqlx::PgConnection;
 use time::{Duration, OffsetDateTime};
 
+use super::endpoints;
 use super::report::{Check, Report};
 use crate::admin::checkup;
 use crate::backfill::run_store::{self, UnfinishedRun};
@@ -49,14 +50,24 @@ pub(super) fn embedded_not_checked() -> Check {
     Check::ok("database", detail)
 }
 
+/// The settings with which the database and Stripe are compared; each is absent if it is invalid.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings<'a> {
+    /// How Stripe's API is reached.
+    pub(super) stripe: Option<&'a StripeConfig>,
+    /// How long data is kept.
+    pub(super) retention: Option<&'a RetentionConfig>,
+    /// Database connections that `serve` with all its roles uses.
+    pub(super) connections: Option<u32>,
+    /// The webhook endpoint to check, from the command line.
+    pub(super) endpoint_url: Option<&'a str>,
+    /// Whether connected accounts are synced.
+    pub(super) has_accounts: bool,
+}
+
 /// Connects and checks; returns early if further checks would only repeat the same failure.
-pub(super) async fn database(
-    options: Option<&Hosts>,
-    stripe: Option<&StripeConfig>,
-    retention: Option<&RetentionConfig>,
-    wanted: Option<u32>,
-    report: &mut Report,
-) {
+pub(super) async fn database(options: Option<&Hosts>, settings: Settings<'_>, report: &mut Report) {
+    let Settings { stripe, retention, connections: wanted, endpoint_url, has_accounts } = settings;
     let Some(options) = options else {
         let fix = "set DATABASE_URL, or use --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "no database is configured", fix));
@@ -133,7 +144,8 @@ pub(super) async fn database(
         Err(error) => report.add(Check::broken("backfill", &error)),
     }
     if let Some(config) = stripe {
-        super::stripe::api(config, conn).await.into_iter().for_each(|check| report.add(check));
+        let wanted = endpoints::Wanted { url: endpoint_url, livemode: config.livemode(), has_accounts };
+        super::stripe::api(config, wanted, conn).await.into_iter().for_each(|check| report.add(check));
         super::writes::key(config, conn).await.into_iter().for_each(|check| report.add(check));
     }
 }

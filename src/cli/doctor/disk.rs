@@ -72,7 +72,7 @@ fn next(months: &[MonthSize], growth: &Growth, times: &Times, config: &Retention
     }
     let removed = months.first().and_then(|one| Some((one.month, disk::expires_at(one.month, config.retention)?)));
     let first = match removed {
-        None => "nothing is stored that it would remove".to_owned(),
+        None => "no month is stored yet that it would remove".to_owned(),
         Some((month, at)) if at <= times.now => format!("it removes {} now", name(month)),
         Some((month, at)) => format!("it removes {}, the oldest month, on {}", name(month), day(at)),
     };

@@ -31,7 +31,7 @@ async fn doctor_reports_sizes_growth_and_the_next_removal() {
     let (status, text) = report(&app, &[]);
     assert_eq!(status, 0, "{text}");
     assert!(text.contains("their growth is unknown in the first day"), "{text}");
-    assert!(text.contains("ok disk the retention is 90d: nothing is stored that it would remove"), "{text}");
+    assert!(text.contains("ok disk the retention is 90d: no month is stored yet that it would remove"), "{text}");
 
     app.deliver_and_drain(&[dated("evt_now", 0)]).await;
     app.execute("UPDATE billing.outbox SET finished_at = finished_at - interval '10 days 1 hour'").await;

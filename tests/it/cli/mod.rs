@@ -5,6 +5,8 @@ mod completions;
 mod connection;
 mod doctor;
 mod doctor_disk;
+mod doctor_endpoints;
+mod doctor_fix;
 mod errors;
 mod explain;
 mod migrate;
