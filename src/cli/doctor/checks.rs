@@ -13,6 +13,7 @@ use crate::cli::database;
 use crate::cli::units::span;
 use crate::config::embedded::EmbeddedConfig;
 use crate::config::retention::RetentionConfig;
+use crate::config::settings;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
@@ -22,7 +23,7 @@ use crate::embedded::find_server;
 use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
-use crate::outbox::foreign::{self, Process};
+use crate::outbox::processes::{self, Process};
 
 /// Future months that always have partitions. The maintenance role creates one more, which is missing for a moment at
 /// the start of a month.
@@ -115,7 +116,7 @@ pub(super) async fn database(options: Option<&Hosts>, settings: Settings<'_>, re
         Ok((count, last)) => report.add(not_generated(count, last)),
         Err(error) => report.add(Check::broken("outbox", &error)),
     }
-    match foreign::contradicting(conn).await {
+    match processes::contradicting(conn).await {
         Ok(processes) => contradiction(&processes).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(Check::broken("settings", &error)),
     }
@@ -241,14 +242,25 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
     })
 }
 
-/// Reports processes with contradictory settings; each ignores events that another one processes.
+/// Reports processes with contradictory settings. Removed data cannot be restored, so a difference of the retention is a
+/// failure.
 fn contradiction(processes: &[Process]) -> Option<Check> {
-    let one = |Process { name, livemode, accounts }: &Process| {
-        format!("{name} has BILLING_SYNC_LIVEMODE={livemode}, BILLING_SYNC_ACCOUNTS={}", accounts.join(","))
-    };
+    let one = |Process { name, settings }: &Process| format!("{name} has {}", settings.join(", "));
     let all = processes.iter().map(one).collect::<Vec<_>>().join("; ");
-    let detail = format!("processes with different settings use this database: {all}");
-    (!processes.is_empty()).then(|| Check::warning("settings", detail, "use the same settings for all processes"))
+    let removes = |setting: &String| {
+        [&settings::RETENTION, &settings::REDACT_AFTER].iter().any(|of| setting.starts_with(&format!("{}=", of.name)))
+    };
+    let fix = "use the same settings for all processes, and restart those with other ones";
+    if processes.is_empty() {
+        None
+    } else if processes.iter().flat_map(|process| &process.settings).any(removes) {
+        let detail =
+            format!("processes with different settings use this database, and the shorter time removes data: {all}");
+        Some(Check::failed("settings", detail, fix))
+    } else {
+        let detail = format!("processes with different settings use this database: {all}");
+        Some(Check::warning("settings", detail, fix))
+    }
 }
 
 /// Reports events that Stripe failed to generate. They are in no list; the objects that Stripe named are fetched.
