@@ -77,7 +77,7 @@ fn next(months: &[MonthSize], growth: &Growth, times: &Times, config: &Retention
         Some((month, at)) => format!("it removes {}, the oldest month, on {}", name(month), day(at)),
     };
     let at_most = growth.bytes().map_or_else(String::new, |growth| {
-        format!("; with this growth, events and outbox reach {}", size(disk::bound(growth, config.retention)))
+        format!("; with this growth, events and outbox reach about {}", size(disk::bound(growth, config.retention)))
     });
     Check::ok("disk", format!("the retention is {kept}: {first}{at_most}"))
 }

@@ -45,7 +45,7 @@ async fn doctor_reports_sizes_growth_and_the_next_removal() {
     // the oldest month may be incomplete
     assert!(text.contains(&format!("a month ({})", month(1))), "{text}");
     let next = format!(
-        "the retention is 90d: it removes {}, the oldest month, on {}; with this growth, events and outbox reach",
+        "the retention is 90d: it removes {}, the oldest month, on {}; with this growth, events and outbox reach about",
         month(2),
         removal(2)
     );
