@@ -89,7 +89,8 @@ pub async fn relations(conn: &mut PgConnection) -> Result<Vec<Relation>, sqlx::E
         Relation,
         r#"-- admin.disk_relations
         SELECT * FROM (
-            SELECT relation.relname AS "name!", coalesce(parent.relname IN ('events', 'outbox'), false) AS "is_of_events!",
+            SELECT relation.relname AS "name!",
+                coalesce(parent.relname IN ('events', 'outbox'), false) AS "is_of_events!",
                 CASE WHEN parent.relname IN ('events', 'outbox') AND relation.relname ~ '_\d{4}_\d{2}$'
                     THEN to_date(right(relation.relname, 7), 'YYYY_MM') END AS month,
                 pg_total_relation_size(relation.oid) AS "bytes!", pg_relation_size(relation.oid) > 0 AS "has_rows!"

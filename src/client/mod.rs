@@ -6,9 +6,10 @@
 //!                                                  └── retry: backoff, or Retry-After ──┘
 //! ```
 //!
-//! Writes (`write`, `send_write`) take the same way with a second key and an idempotency key. `crate::writes` makes them,
-//! because it keeps both until the outcome is known; only `doctor --fix` sends a write of its own, and reports a lost one. The client does not interpret the objects in a response: the
-//! views do. [`StripeApi`] is a trait so that tests can answer reads themselves.
+//! Writes (`write`, `send_write`) take the same way with a second key and an idempotency key. `crate::writes` makes
+//! them, because it keeps both until the outcome is known; only `doctor --fix` sends a write of its own, and reports a
+//! lost one. The client does not interpret the objects in a response: the views do. [`StripeApi`] is a trait so that
+//! tests can answer reads themselves.
 
 mod error;
 mod headers;

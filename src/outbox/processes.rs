@@ -1,8 +1,8 @@
-//! Running processes and those of their settings that must be the same: a difference makes one process undo what another
-//! does, or remove what the other keeps.
+//! Running processes and those of their settings that must be the same: a difference makes one process undo what
+//! another does, or remove what the other keeps.
 //!
-//! Each process writes a heartbeat. Settings are texts as `BILLING_SYNC_RETENTION=90d`; a process has only those that its
-//! roles use, so processes are compared setting by setting. Read by `doctor` and `status`.
+//! Each process writes a heartbeat. Settings are texts as `BILLING_SYNC_RETENTION=90d`; a process has only those that
+//! its roles use, so processes are compared setting by setting. Read by `doctor` and `status`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,7 +44,8 @@ impl Announcement {
         Self { id: Uuid::new_v4(), settings, is_contradicted: AtomicBool::new(false) }
     }
 
-    /// Writes a heartbeat; logs, once, that another running process has other settings, and that all have the same again.
+    /// Writes a heartbeat; logs, once, that another running process has other settings, and that all have the same
+    /// again.
     ///
     /// # Errors
     /// Database errors.
@@ -80,7 +81,8 @@ pub async fn heartbeat(
     sqlx::query(
         "-- outbox.heartbeat
         INSERT INTO billing.running_processes AS p (process_id, name, settings)
-        VALUES ($1, concat('process ', $2, ' at ', coalesce(host(inet_client_addr()), 'the machine of the database')), $3)
+        VALUES ($1,
+            concat('process ', $2, ' at ', coalesce(host(inet_client_addr()), 'the machine of the database')), $3)
         ON CONFLICT (process_id) DO UPDATE SET heartbeat_at = clock_timestamp()",
     )
     .bind(id)

@@ -1,8 +1,8 @@
 //! The settings of a process that must be the same in all processes, and its heartbeats if it has no worker.
 //!
 //! A setting is here if two values at the same time do harm: one process ignores what the other processes (mode,
-//! accounts), writes other values of the same rows (rules), or removes what the other keeps (retention). Settings that only
-//! decide how fast, how often or when a process works are not.
+//! accounts), writes other values of the same rows (rules), or removes what the other keeps (retention). Settings that
+//! only decide how fast, how often or when a process works are not.
 
 use std::time::Duration;
 

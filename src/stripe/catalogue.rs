@@ -203,8 +203,8 @@ pub fn handled() -> impl Iterator<Item = String> {
     SNAPSHOTS.into_iter().flat_map(|(kind, words)| words.iter().map(move |word| format!("{kind}.{word}")))
 }
 
-/// Handled types that Stripe's list does not contain: names of old API versions, and types that exist only as thin events.
-/// A webhook endpoint cannot be subscribed to them.
+/// Handled types that Stripe's list does not contain: names of old API versions, and types that exist only as thin
+/// events. A webhook endpoint cannot be subscribed to them.
 const UNLISTED: [&str; 5] = [
     "invoice_payment.canceled",
     "invoice_payment.created",

@@ -11,8 +11,7 @@ pub const OLDEST_VERSION: &str = "2020-08-27";
 /// The newest API version whose changes were checked; later ones with the same name only add fields.
 pub const NEWEST_VERSION: &str = "2026-10-28.endive";
 
-/// All event types, except those that Stripe sends only if they are named. Stripe does not publish which; no handled type
-/// is known to be among them.
+/// All event types, except those that Stripe sends only if they are named. No handled type is known to be among them.
 const ALL: &str = "*";
 
 /// A webhook endpoint.

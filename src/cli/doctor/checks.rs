@@ -242,8 +242,8 @@ async fn partitions(conn: &mut PgConnection) -> Result<Check, sqlx::Error> {
     })
 }
 
-/// Reports processes with contradictory settings. Removed data cannot be restored, so a difference of the retention is a
-/// failure.
+/// Reports processes with contradictory settings. Removed data cannot be restored, so a difference of the retention is
+/// a failure.
 fn contradiction(processes: &[Process]) -> Option<Check> {
     let one = |Process { name, settings }: &Process| format!("{name} has {}", settings.join(", "));
     let all = processes.iter().map(one).collect::<Vec<_>>().join("; ");

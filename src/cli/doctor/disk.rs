@@ -1,5 +1,5 @@
-//! The checks of the disk: what the tables occupy, how much the events of a month add, and whether the retention removes
-//! old months. Sizes come from the catalogue, so the checks cost the same whatever is stored.
+//! The checks of the disk: what the tables occupy, how much the events of a month add, and whether the retention
+//! removes old months. Sizes come from the catalogue, so the checks cost the same whatever is stored.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use crate::config::parse::in_words;
 use crate::config::retention::RetentionConfig;
 use crate::maintenance::retention::{self, Month, name};
 
-/// How long after the end of its retention a month is reported. Maintenance looks for such months once an hour, and tries
-/// again if other sessions use the table.
+/// How long after the end of its retention a month is reported. Maintenance looks for such months once an hour, and
+/// tries again if other sessions use the table.
 const GRACE: Duration = Duration::from_hours(24);
 
 /// Number of tables that are named, besides those of the events.

@@ -116,8 +116,8 @@ fn none(kind: &str) -> Check {
         "no enabled webhook endpoint{kind} at Stripe sends an event type that rows need; `stripe listen` and event \
          destinations for thin events are not listed"
     );
-    let fix = "run `billing-sync doctor --fix --endpoint-url https://…/webhooks/stripe` to create one, or create it in the \
-               Stripe dashboard";
+    let fix = "run `billing-sync doctor --fix --endpoint-url https://…/webhooks/stripe` to create one, or create it in \
+               the Stripe dashboard";
     Check::warning("endpoints", detail, fix)
 }
 
@@ -171,8 +171,8 @@ fn incomplete(several: &[&WebhookEndpoint]) -> Check {
         several.len(),
         each.join("; ")
     );
-    let fix = "run `billing-sync doctor --endpoint-url …` with the URL of the one that leads to this service; with --fix it \
-               adds the types";
+    let fix = "run `billing-sync doctor --endpoint-url …` with the URL of the one that leads to this service; with \
+               --fix it adds the types";
     Check::warning("endpoints", detail, fix)
 }
 

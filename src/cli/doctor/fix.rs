@@ -1,7 +1,7 @@
 //! `doctor --fix`: subscribes the webhook endpoint to the event types that rows need, or creates it.
 //!
-//! Only this changes anything at Stripe. It uses `STRIPE_WRITE_KEY`, for reading too, so the endpoint that it lists and the
-//! one that it changes belong to the same account. A signing secret is printed once, and is not logged.
+//! Only this changes anything at Stripe. It uses `STRIPE_WRITE_KEY`, for reading too, so the endpoint that it lists and
+//! the one that it changes belong to the same account. A signing secret is printed once, and is not logged.
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
@@ -28,8 +28,8 @@ use crate::stripe::webhook_endpoint::{self, WebhookEndpoint, in_words};
 use crate::stripe_key::check::{self, KeyStatus};
 
 /// Where the permission comes from.
-const PERMISSION: &str = "give STRIPE_WRITE_KEY the permission Webhook Endpoints (write) in the Stripe dashboard; a key for \
-                          this one command will do";
+const PERMISSION: &str = "give STRIPE_WRITE_KEY the permission Webhook Endpoints (write) in the Stripe dashboard; a \
+                          key for this one command will do";
 
 /// What to fix.
 pub(super) struct Fix<'a> {
@@ -76,8 +76,8 @@ impl Fix<'_> {
             return refuse("--fix needs valid settings of Stripe and of the database; run `doctor` without it first");
         };
         if config.write_key.is_none() {
-            let wrong = "--fix changes webhook endpoints at Stripe, which needs STRIPE_WRITE_KEY: a key with the permission \
-                         Webhook Endpoints (write)";
+            let wrong = "--fix changes webhook endpoints at Stripe, which needs STRIPE_WRITE_KEY: a key with the \
+                         permission Webhook Endpoints (write)";
             return refuse(wrong);
         }
         if let Err(code) = self.confirm.check() {
@@ -217,8 +217,8 @@ impl Fix<'_> {
         let secret = secret.as_deref().unwrap_or("(not in Stripe's answer: reveal it in the Stripe dashboard)");
         let next = output::wrapped(
             "",
-            "Stripe's API shows this signing secret only once. Set STRIPE_WEBHOOK_SECRET to it, or add it to that setting \
-             after a comma if other endpoints lead here too; then restart `serve`.",
+            "Stripe's API shows this signing secret only once. Set STRIPE_WEBHOOK_SECRET to it, or add it to that \
+             setting after a comma if other endpoints lead here too; then restart `serve`.",
         );
         self.print(&line, &format!("Created {id} for {url}. Its signing secret:\n\n  {secret}\n\n{next}"))
     }

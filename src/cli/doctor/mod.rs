@@ -1,9 +1,9 @@
 //! `doctor`: checks what `serve` with all its roles needs, and shows a fix for each failure.
 //!
-//! Reads only, apart from a test row in a temporary table, unless `--fix` is given (`fix`). The configuration is part of
-//! what it checks, so an invalid setting is a line of the report and not a refusal to start. The checks of the database are
-//! in `checks`, those of changes at Stripe in `writes`, of the webhook endpoints in `endpoints`, the output in `report`, and
-//! `--orphans` in `orphans`.
+//! Reads only, apart from a test row in a temporary table, unless `--fix` is given (`fix`). The configuration is part
+//! of what it checks, so an invalid setting is a line of the report and not a refusal to start. The checks of the
+//! database are in `checks`, those of changes at Stripe in `writes`, of the webhook endpoints in `endpoints`, the
+//! output in `report`, and `--orphans` in `orphans`.
 
 mod api;
 mod checks;
@@ -67,8 +67,8 @@ pub struct Args {
     /// types.
     #[arg(long, value_name = "URL", value_parser = fix::endpoint_url, conflicts_with_all = ["embedded", "orphans"])]
     endpoint_url: Option<String>,
-    /// Subscribe the webhook endpoint to the missing event types, with `STRIPE_WRITE_KEY`; then check. If no endpoint has
-    /// the --endpoint-url, create one.
+    /// Subscribe the webhook endpoint to the missing event types, with `STRIPE_WRITE_KEY`; then check. If no endpoint
+    /// has the --endpoint-url, create one.
     #[arg(long, conflicts_with_all = ["embedded", "orphans"])]
     fix: bool,
     /// Print JSON, one object per line.

@@ -24,7 +24,8 @@ const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
 /// Difference above which signatures count as stale and renewals are halted.
 const CLOCK_LIMIT: Duration = Duration::minutes(5);
 
-/// Checks the key, Stripe's clock and the webhook endpoints with a few requests to Stripe; `conn` is for the stored events.
+/// Checks the key, Stripe's clock and the webhook endpoints with a few requests to Stripe; `conn` is for the stored
+/// events.
 pub(super) async fn api(config: &StripeConfig, wanted: Wanted<'_>, conn: &mut PgConnection) -> Vec<Check> {
     if config.secret_key.is_none() {
         let detail = "no API key: data that events omit is not fetched (payment methods, discounts, other currencies, \

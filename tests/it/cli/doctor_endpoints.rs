@@ -127,8 +127,8 @@ async fn doctor_reports_why_endpoints_cannot_be_read() {
     let report = || report(&database, &stripe, &[], &[]);
     stripe.forbid(&["/v1/webhook_endpoints"], "rak_webhook_read");
     let (status, text) = report();
-    let expected = "ok endpoints not checked: this key may not read webhook endpoints (403, invalid_request_error): give it the \
-                    permission Webhook Endpoints (read; rak_webhook_read) in the Stripe dashboard";
+    let expected = "ok endpoints not checked: this key may not read webhook endpoints (403, invalid_request_error): give it \
+                    the permission Webhook Endpoints (read; rak_webhook_read) in the Stripe dashboard";
     assert!(status == 0 && text.contains(expected), "{text}");
     stripe.permit_all();
     stripe.fail_next_under("/v1/webhook_endpoints", 1, Fault::TooManyRequests { retry_after: Some(60) });
