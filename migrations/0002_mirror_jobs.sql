@@ -131,20 +131,18 @@ COMMENT ON TABLE billing.own_accounts IS 'Ids of the own account: from BILLING_S
 COMMENT ON COLUMN billing.own_accounts.account_id IS 'Stripe''s id (acct_…).';
 COMMENT ON COLUMN billing.own_accounts.noted_at IS 'When the id was stored, by the database''s clock.';
 
--- Worker processes, each with the settings that decide which events it processes.
-CREATE TABLE billing.worker_processes (
+-- Running processes, each with the settings that must be the same in all of them.
+CREATE TABLE billing.running_processes (
     process_id uuid PRIMARY KEY,
     name text NOT NULL,
-    livemode boolean NOT NULL,
-    accounts text[] NOT NULL,
+    settings text[] NOT NULL,
     started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     heartbeat_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
-COMMENT ON TABLE billing.worker_processes IS 'Processes with the role worker. Processes that run at the same time must have the same settings: otherwise one ignores what another processes.';
-COMMENT ON COLUMN billing.worker_processes.process_id IS 'Random id, created when the process starts.';
-COMMENT ON COLUMN billing.worker_processes.name IS 'Process id and address, for the operator.';
-COMMENT ON COLUMN billing.worker_processes.livemode IS 'BILLING_SYNC_LIVEMODE of this process.';
-COMMENT ON COLUMN billing.worker_processes.accounts IS 'BILLING_SYNC_ACCOUNTS of this process, sorted.';
-COMMENT ON COLUMN billing.worker_processes.started_at IS 'First heartbeat, by the database''s clock.';
-COMMENT ON COLUMN billing.worker_processes.heartbeat_at IS 'Last heartbeat, by the database''s clock.';
+COMMENT ON TABLE billing.running_processes IS 'Processes with the roles worker, renewals or maintenance, or with the key for writes. Those that run at the same time must have the same settings: otherwise one ignores, undoes or removes what another processes, computes or keeps.';
+COMMENT ON COLUMN billing.running_processes.process_id IS 'Random id, created when the process starts.';
+COMMENT ON COLUMN billing.running_processes.name IS 'Process id and address, for the operator.';
+COMMENT ON COLUMN billing.running_processes.settings IS 'The settings that its roles use and that must be the same, as NAME=value. None is a secret.';
+COMMENT ON COLUMN billing.running_processes.started_at IS 'First heartbeat, by the database''s clock.';
+COMMENT ON COLUMN billing.running_processes.heartbeat_at IS 'Last heartbeat, by the database''s clock.';

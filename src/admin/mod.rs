@@ -1,7 +1,8 @@
-//! Queries of the operator's commands: health and orphans for `doctor`, histories, states and statements of limits for
-//! `explain`, masked payloads for `outbox show`, the figures of `status`, the events of `tail`.
+//! Queries of the operator's commands: health, sizes and orphans for `doctor`, histories, states and statements of
+//! limits for `explain`, masked payloads for `outbox show`, the figures of `status`, the events of `tail`.
 
 pub mod checkup;
+pub mod disk;
 pub mod explain;
 pub mod life;
 pub mod orphans;

@@ -6,9 +6,10 @@
 //!                                                  └── retry: backoff, or Retry-After ──┘
 //! ```
 //!
-//! Writes (`write`, `send_write`) take the same way with a second key and an idempotency key; only `crate::writes` makes
-//! them, because it keeps both until the outcome is known. The client does not interpret the objects in a response: the
-//! views do. [`StripeApi`] is a trait so that tests can answer reads themselves.
+//! Writes (`write`, `send_write`) take the same way with a second key and an idempotency key. `crate::writes` makes
+//! them, because it keeps both until the outcome is known; only `doctor --fix` sends a write of its own, and reports a
+//! lost one. The client does not interpret the objects in a response: the views do. [`StripeApi`] is a trait so that
+//! tests can answer reads themselves.
 
 mod error;
 mod headers;
@@ -37,6 +38,7 @@ pub use self::read::{ListKind, MOST_TYPES, PAGE, PaymentsOf, Read, Span};
 pub use self::route::{Connector, http_connector};
 pub use self::send_write::KeyedWrite;
 pub use self::write::outcome::{WriteAnswer, WriteError};
+pub use self::write::webhook_endpoint::{create_webhook_endpoint, enable_events};
 pub use self::write::{AfterCompletion, NewCheckoutSession, NewPaymentLink, Write, WriteRequest, is_checkout_locale};
 use crate::metrics::stripe::StripeMetrics;
 

@@ -40,6 +40,8 @@ pub enum Permission {
     CheckoutSessions,
     /// Payment links.
     PaymentLinks,
+    /// Webhook endpoints. Only `doctor` reads and changes them.
+    WebhookEndpoints,
 }
 
 impl Permission {
@@ -83,6 +85,7 @@ impl Permission {
             Self::Prices => "prices",
             Self::CheckoutSessions => "checkout sessions",
             Self::PaymentLinks => "payment links",
+            Self::WebhookEndpoints => "webhook endpoints",
         }
     }
 
@@ -105,6 +108,7 @@ impl Permission {
             Self::Prices => "Prices",
             Self::CheckoutSessions => "Checkout Sessions",
             Self::PaymentLinks => "Payment Links",
+            Self::WebhookEndpoints => "Webhook Endpoints",
         }
     }
 
@@ -127,6 +131,7 @@ impl Permission {
             "plan" | "price" => Self::Prices,
             "checkout_session" => Self::CheckoutSessions,
             "payment_link" => Self::PaymentLinks,
+            "webhook" | "webhook_endpoint" => Self::WebhookEndpoints,
             _ => return None,
         })
     }
@@ -150,6 +155,7 @@ impl Permission {
             "price" | "prices" | "plan" | "plans" => Self::Prices,
             "checkout_session" | "checkout_sessions" => Self::CheckoutSessions,
             "payment_link" | "payment_links" => Self::PaymentLinks,
+            "webhook_endpoint" | "webhook_endpoints" => Self::WebhookEndpoints,
             _ => return None,
         })
     }
@@ -173,6 +179,7 @@ impl Permission {
             Self::Prices => "prices.list",
             Self::CheckoutSessions => "checkout_sessions.list",
             Self::PaymentLinks => "payment_links.list",
+            Self::WebhookEndpoints => "webhook_endpoints.list",
         }
     }
 
@@ -194,6 +201,7 @@ impl Permission {
             Self::Prices => "/prices",
             Self::CheckoutSessions => "/checkout/sessions",
             Self::PaymentLinks => "/payment_links",
+            Self::WebhookEndpoints => "/webhook_endpoints",
         };
         let request = RequestBuilder::new(StripeMethod::Get, path);
         RequestBuilder { query: (path != "/account").then(|| "limit=1".to_owned()), ..request }

@@ -24,6 +24,11 @@ pub struct RetentionConfig {
 }
 
 impl RetentionConfig {
+    /// Whether nothing is ever removed.
+    pub fn keeps_everything(&self) -> bool {
+        self.retention >= LONGEST
+    }
+
     /// Reads the settings.
     pub fn read(source: &mut Source) -> Option<Self> {
         let retention = source.value(&settings::RETENTION, parse::duration(SHORTEST, LONGEST));

@@ -29,6 +29,7 @@ pub mod enqueue;
 pub mod foreign;
 pub mod own;
 pub mod partitions;
+pub mod processes;
 pub mod sample;
 pub mod settle;
 pub mod size;

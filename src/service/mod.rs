@@ -4,6 +4,7 @@
 //! so a busy worker cannot block the receiver. Receiver and probes connect first. If the database allows too few
 //! connections, the other parts take turns.
 
+mod announce;
 mod config;
 pub mod connections;
 mod stripe;
@@ -34,12 +35,12 @@ use crate::metrics::process::ProcessMetrics;
 use crate::metrics::retention::RetentionMetrics;
 use crate::metrics::writes::WriteMetrics;
 use crate::ops::Ops;
+use crate::outbox::processes::Announcement;
 use crate::receiver::{self, Receiver};
-use crate::reconcile::Reconcile;
 use crate::reconcile::service::ReconcileService;
 use crate::verify::sampler::Sampler;
 use crate::worker::fetch::Fetcher;
-use crate::worker::{self, Context};
+use crate::worker::{self, Context, SettingsWatch};
 use crate::writes::Writer;
 
 /// Timeout for getting a connection. After a longer wait, the answer would be too late for Stripe.
@@ -91,6 +92,8 @@ pub struct Service {
     reconcile: Option<ReconcileService>,
     sampler: Option<Sampler>,
     maintenance: Option<Maintenance>,
+    /// The settings of a process without a worker, which announces them itself.
+    announcement: Option<Announcement>,
     ops: Ops,
     shortage: Shortage,
 }
@@ -149,7 +152,8 @@ impl Service {
         let worker = config.worker.as_ref().map(|(worker, sync)| {
             let pool = background(connections::of_workers(worker));
             let context = Context::new(pool, sync.clone(), worker.clone(), metrics.clone());
-            let context = Context { shortage: shortage.clone(), ..context };
+            let watch = Arc::new(SettingsWatch::new(announce::settings(config)));
+            let context = Context { shortage: shortage.clone(), watch, ..context };
             match &client {
                 Some(client) => context.with_fetches(client.margin),
                 None => context,
@@ -159,24 +163,7 @@ impl Service {
             let own = background(connections::of_fetcher(client.concurrency));
             Fetcher::new(Context { pool: own, ..worker.clone() }, client.api.clone(), client.concurrency)
         });
-        let reconcile =
-            config.reconcile.as_ref().zip(client.as_ref()).map(|((reconcile, sync, _), client)| ReconcileService {
-                reconcile: Reconcile {
-                    pool: background(connections::OF_RECONCILE),
-                    api: client.api.clone(),
-                    connected: sync.accounts.clone(),
-                    margin: client.margin,
-                    metrics: metrics.clone(),
-                },
-                interval: reconcile.interval,
-            });
-        let verified = config.reconcile.as_ref().filter(|(reconcile, ..)| reconcile.verify_sample > 0);
-        let sampler = verified.zip(client.as_ref()).map(|((reconcile, sync, worker), client)| {
-            let context =
-                Context::new(background(connections::OF_SAMPLER), sync.clone(), worker.clone(), metrics.clone());
-            let context = context.with_fetches(client.margin);
-            Sampler { context, api: client.api.clone(), customers: reconcile.verify_sample }
-        });
+        let (reconcile, sampler) = stripe::comparisons(config, client.as_ref(), &metrics, background);
         let wake = worker.as_ref().map(|context| Arc::clone(&context.limits)).unwrap_or_default();
         let renewals = config.renewals.clone().map(|sync| Scheduler {
             pool: background(connections::OF_RENEWALS),
@@ -193,13 +180,29 @@ impl Service {
             }),
             None => None,
         };
+        let settings = announce::settings(config);
+        let announcement = (worker.is_none() && !settings.is_empty()).then(|| Announcement::new(settings));
         let address = config.ops.listen;
         let counted = metrics.connections.of(ListenerName::Ops);
         let needed = (receiver.iter().map(|receiver| ("receiver", receiver.pool())))
             .chain(api.iter().map(|api| ("workspace API", api.reads())));
         let ops = Ops::bind(&config.ops, database, registry, counted, needed.collect(), shortage.clone()).await;
         let ops = ops.map_err(|error| StartError::OpsListen { address, error })?;
-        Ok(Self { receiver, api, writer, worker, fetcher, renewals, reconcile, sampler, maintenance, ops, shortage })
+        let parts = Self {
+            receiver,
+            api,
+            writer,
+            worker,
+            fetcher,
+            renewals,
+            reconcile,
+            sampler,
+            maintenance,
+            announcement,
+            ops,
+            shortage,
+        };
+        Ok(parts)
     }
 
     /// The address of the public listener, if there is one.
@@ -284,6 +287,13 @@ impl Service {
                 }
             });
         };
+        let announcing = (self.renewals.iter().map(|scheduler| scheduler.pool.clone()))
+            .chain(self.maintenance.iter().map(|maintenance| maintenance.pool.clone()))
+            .chain(self.writer.iter().map(|writer| writer.pool()))
+            .next();
+        if let Some((announcement, pool)) = self.announcement.zip(announcing) {
+            after(Box::pin(announce::run(pool, announcement, shutdown.clone())));
+        }
         if let Some(writer) = self.writer {
             after(Box::pin(writer.recover(shutdown.clone())));
         }

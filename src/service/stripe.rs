@@ -1,13 +1,21 @@
-//! The parts of a process that send requests to Stripe: the client for reads, and the writer of the workspace API.
+//! The parts of a process that send requests to Stripe: the client for reads, the writer of the workspace API, and the
+//! comparisons with Stripe.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::config::ServiceConfig;
+use super::connections;
 use crate::base::clock::RemoteClock;
 use crate::client::{BuildError, HttpStripe, StripeApi};
 use crate::config::stripe::StripeConfig;
+use crate::database::Pool;
+use crate::metrics::process::ProcessMetrics;
 use crate::metrics::stripe::StripeMetrics;
 use crate::metrics::writes::WriteMetrics;
+use crate::reconcile::Reconcile;
+use crate::reconcile::service::ReconcileService;
+use crate::verify::sampler::Sampler;
 use crate::worker::Context;
 use crate::writes::Writer;
 
@@ -53,4 +61,32 @@ pub(super) fn writer(
         None => Context { read_margin: config.read_margin, ..context },
     };
     Ok(Arc::new(Writer::new(context, client, looks, counted_writes, config.timeout)))
+}
+
+/// The comparison of stored events with Stripe's list, and the samples of rows. None without a key.
+pub(super) fn comparisons(
+    config: &ServiceConfig,
+    client: Option<&SharedClient>,
+    metrics: &ProcessMetrics,
+    background: impl Fn(u32) -> Pool,
+) -> (Option<ReconcileService>, Option<Sampler>) {
+    let Some(((reconcile, sync, worker), client)) = config.reconcile.as_ref().zip(client) else {
+        return (None, None);
+    };
+    let rounds = ReconcileService {
+        reconcile: Reconcile {
+            pool: background(connections::OF_RECONCILE),
+            api: client.api.clone(),
+            connected: sync.accounts.clone(),
+            margin: client.margin,
+            metrics: metrics.clone(),
+        },
+        interval: reconcile.interval,
+    };
+    let sampler = (reconcile.verify_sample > 0).then(|| {
+        let pool = background(connections::OF_SAMPLER);
+        let context = Context::new(pool, sync.clone(), worker.clone(), metrics.clone()).with_fetches(client.margin);
+        Sampler { context, api: client.api.clone(), customers: reconcile.verify_sample }
+    });
+    (Some(rounds), sampler)
 }

@@ -203,6 +203,21 @@ pub fn handled() -> impl Iterator<Item = String> {
     SNAPSHOTS.into_iter().flat_map(|(kind, words)| words.iter().map(move |word| format!("{kind}.{word}")))
 }
 
+/// Handled types that Stripe's list does not contain: names of old API versions, and types that exist only as thin
+/// events. A webhook endpoint cannot be subscribed to them.
+const UNLISTED: [&str; 5] = [
+    "invoice_payment.canceled",
+    "invoice_payment.created",
+    "invoice_payment.open",
+    "payment_method.card_automatically_updated",
+    "promotion_code.deleted",
+];
+
+/// Returns the event types that a webhook endpoint should receive.
+pub fn subscribed() -> impl Iterator<Item = String> {
+    handled().filter(|event_type| !UNLISTED.contains(&event_type.as_str()))
+}
+
 /// The label of all families of which no event is merged. Stripe has about fifty of them.
 pub const UNHANDLED: &str = "unhandled";
 
@@ -310,6 +325,18 @@ mod tests {
         assert!(handled.iter().all(|event_type| meaning(event_type) == Meaning::Snapshot));
         assert_eq!(handled.iter().collect::<std::collections::BTreeSet<_>>().len(), handled.len());
         assert!(handled.contains(&"customer.subscription.updated".to_owned()));
+    }
+
+    #[test]
+    fn an_endpoint_can_be_subscribed_to_the_types_that_stripe_lists() {
+        let listed = include_str!("../../fixtures/event-types.txt");
+        let listed = |event_type: &String| listed.lines().any(|one| one == event_type);
+        assert_eq!(subscribed().collect::<Vec<_>>(), handled().filter(listed).collect::<Vec<_>>());
+        // the same kinds as in the instructions for the dashboard
+        let readme = include_str!("../../README.md");
+        let from = readme.find("events of these kinds:").unwrap();
+        let kinds = &readme[from..from + readme[from..].find('.').unwrap() + 600];
+        assert!(SNAPSHOTS.iter().all(|(kind, _)| kinds.contains(&format!("`{kind}`"))), "{kinds}");
     }
 
     #[test]

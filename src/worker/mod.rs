@@ -42,6 +42,7 @@ use tokio_util::task::TaskTracker;
 pub use self::context::{Context, ProjectCustomer};
 use self::failure::Failure;
 pub(crate) use self::fetched::FetchedObject;
+pub use self::settings::SettingsWatch;
 use self::state::RoundResult;
 pub use self::state::Worker;
 use crate::base::retry::RetryPolicy;

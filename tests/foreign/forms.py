@@ -57,6 +57,16 @@ OPERATIONS = {
         "/v1/subscriptions/([^/]+)",
         lambda api, id, form: api.subscriptions.cancel(id, form),
     ),
+    "webhook_endpoint.create": (
+        params.WebhookEndpointCreateParams,
+        "/v1/webhook_endpoints",
+        lambda api, form: api.webhook_endpoints.create(form),
+    ),
+    "webhook_endpoint.update": (
+        params.WebhookEndpointModifyParams,
+        "/v1/webhook_endpoints/([^/]+)",
+        lambda api, id, form: api.webhook_endpoints.update(id, form),
+    ),
 }
 
 # options of the library, which it sends as headers

@@ -1,19 +1,18 @@
 //! Settings that select events (mode and accounts): ignored events are processed after the setting changes, and
 //! processes with contradicting settings are reported.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use billing_sync::config::sync::SyncConfig;
 use billing_sync::database::Connection;
-use billing_sync::outbox::foreign;
+use billing_sync::outbox::processes::{self, Contradiction};
 use serde_json::{Value, json};
 use sqlx::Connection as _;
 use tokio::time::sleep;
 use uuid::Uuid;
 
-use crate::cli::{run, words};
+use crate::cli::{code, run, words};
 use crate::support::app::{TestApp, sync_config};
 use crate::support::cluster;
 use crate::support::events::{customer, event, with};
@@ -85,28 +84,69 @@ async fn ignored_events_are_processed_after_the_setting_changes() {
 async fn active_processes_with_other_settings_are_reported() {
     let app = TestApp::start().await;
     let mut conn = app.pool.acquire().await.unwrap();
-    let (none, some) = (BTreeSet::new(), BTreeSet::from(["acct_1".to_owned()]));
+    let settings = |of: &[&str]| of.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>();
+    let (of_test, of_live) = (settings(&["LIVEMODE=false", "RETENTION=90d"]), settings(&["LIVEMODE=true"]));
     let (test, live, other) = (Uuid::from_u128(1), Uuid::from_u128(2), Uuid::from_u128(3));
-    assert_eq!(foreign::heartbeat(&mut conn, test, false, &none).await.unwrap(), []);
+    assert_eq!(processes::heartbeat(&mut conn, test, &of_test).await.unwrap(), []);
     // a restart with the other setting looks the same, and is no contradiction
-    assert_eq!(foreign::heartbeat(&mut conn, live, true, &none).await.unwrap(), []);
-    let named = foreign::heartbeat(&mut conn, test, false, &none).await.unwrap();
-    assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [true]);
-    let named = foreign::heartbeat(&mut conn, live, true, &none).await.unwrap();
-    assert_eq!(named.iter().map(|one| one.livemode).collect::<Vec<_>>(), [false]);
-    assert_eq!(foreign::contradicting(&mut conn).await.unwrap().len(), 2);
+    assert_eq!(processes::heartbeat(&mut conn, live, &of_live).await.unwrap(), []);
+    let found = processes::heartbeat(&mut conn, test, &of_test).await.unwrap();
+    let texts = |found: &[Contradiction]| -> Vec<String> {
+        found.iter().map(|one| format!("{} {}", one.theirs, one.ours)).collect()
+    };
+    assert_eq!(texts(&found), ["LIVEMODE=true LIVEMODE=false"]);
+    let found = processes::heartbeat(&mut conn, live, &of_live).await.unwrap();
+    assert_eq!(texts(&found), ["LIVEMODE=false LIVEMODE=true"]);
+    assert_eq!(processes::contradicting(&mut conn).await.unwrap().len(), 2);
     // a process without heartbeats has ended
-    sqlx::query("UPDATE billing.worker_processes SET heartbeat_at = heartbeat_at - interval '31 s' WHERE livemode")
-        .execute(&mut conn)
-        .await
-        .unwrap();
-    assert_eq!(foreign::contradicting(&mut conn).await.unwrap(), []);
-    assert_eq!(foreign::heartbeat(&mut conn, test, false, &none).await.unwrap(), []);
-    foreign::heartbeat(&mut conn, other, false, &some).await.unwrap();
-    let named = foreign::heartbeat(&mut conn, test, false, &none).await.unwrap();
-    assert_eq!(named.iter().map(|one| one.accounts.join(",")).collect::<Vec<_>>(), ["acct_1"]);
+    sqlx::query(
+        "UPDATE billing.running_processes SET heartbeat_at = heartbeat_at - interval '31 s' WHERE process_id = $1",
+    )
+    .bind(live)
+    .execute(&mut conn)
+    .await
+    .unwrap();
+    assert_eq!(processes::contradicting(&mut conn).await.unwrap(), []);
+    assert_eq!(processes::heartbeat(&mut conn, test, &of_test).await.unwrap(), []);
+    processes::heartbeat(&mut conn, other, &settings(&["LIVEMODE=false", "RETENTION=35d"])).await.unwrap();
+    let found = processes::heartbeat(&mut conn, test, &of_test).await.unwrap();
+    assert_eq!(texts(&found), ["RETENTION=35d RETENTION=90d"]);
     drop(conn);
     app.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn processes_with_other_retentions_or_rules_are_reported_whatever_their_roles() {
+    let database = cluster::database().await;
+    let doctor = || {
+        let output = run(&["doctor"], &[("DATABASE_URL", &database.url), ("STRIPE_WEBHOOK_SECRET", "whsec_x")]);
+        (code(&output), words(&output.stdout))
+    };
+    let worker = Server::start(&database, "receiver,worker", &[]).await;
+    let mut renewals = Server::start(&database, "renewals", &[("BILLING_SYNC_PAST_DUE_ACTIVE", "false")]).await;
+    let named = "another process uses this database with other settings; give all processes the same";
+    let line = renewals.log_line(named).await;
+    assert_eq!(line["setting"], "BILLING_SYNC_PAST_DUE_ACTIVE=false");
+    assert_eq!(line["other.setting"], "BILLING_SYNC_PAST_DUE_ACTIVE=true");
+    let (status, report) = doctor();
+    assert!(
+        status == 0 && report.contains("warn settings processes with different settings use this database"),
+        "{report}"
+    );
+    for value in ["true", "false"] {
+        assert!(report.contains(&format!("has BILLING_SYNC_PAST_DUE_ACTIVE={value}")), "{report}");
+    }
+    // a shorter retention removes data, so that is a failure
+    let long = Server::start(&database, "maintenance", &[]).await;
+    let mut short = Server::start(&database, "maintenance", &[("BILLING_SYNC_RETENTION", "35d")]).await;
+    assert_eq!(short.log_line(named).await["other.setting"], "BILLING_SYNC_RETENTION=90d");
+    let (status, report) = doctor();
+    let expected =
+        "FAIL settings processes with different settings use this database, and the shorter time removes data:";
+    assert!(status == 1 && report.contains(expected) && report.contains("has BILLING_SYNC_RETENTION=35d"), "{report}");
+    for server in [worker, renewals, long, short] {
+        server.kill().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,10 +158,9 @@ async fn processes_of_different_modes_warn_and_share_the_events() {
         let event = created(number, json!({ "livemode": number % 2 == 0 }));
         assert_eq!(live.deliver(&event).await, Some(200));
     }
-    let named = "another process uses this database with other settings; give both the same BILLING_SYNC_LIVEMODE \
-                 and BILLING_SYNC_ACCOUNTS";
-    assert_eq!(live.log_line(named).await["other.livemode"], false);
-    assert_eq!(test.log_line(named).await["other.livemode"], true);
+    let named = "another process uses this database with other settings; give all processes the same";
+    assert_eq!(live.log_line(named).await["other.setting"], "BILLING_SYNC_LIVEMODE=false");
+    assert_eq!(test.log_line(named).await["other.setting"], "BILLING_SYNC_LIVEMODE=true");
     let doctor = run(&["doctor"], &[("DATABASE_URL", &database.url), ("STRIPE_WEBHOOK_SECRET", "whsec_x")]);
     let report = words(&doctor.stdout);
     assert!(report.contains("warn settings processes with different settings use this database"), "{report}");

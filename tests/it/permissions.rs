@@ -3,6 +3,7 @@
 use std::process::Output;
 use std::time::Duration;
 
+use billing_sync::base::clock;
 use serde_json::{Value, json};
 
 use crate::cli::{binary, code, words};
@@ -129,6 +130,7 @@ async fn a_job_without_permission_backs_off_individually() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_lists_missing_permissions_by_their_dashboard_names() {
     let (sync, _) = with_one_event().await;
+    sync.stripe.set_clock(clock::now().unix_timestamp());
     let output = run(&sync, &["doctor"]).await;
     assert!(code(&output) == 0 && printed(&output).contains("the key may read all 13 kinds"), "{}", printed(&output));
     for (paths, permission, objects, dashboard) in MISSING {

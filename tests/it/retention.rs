@@ -18,7 +18,7 @@ use crate::support::events::{START, customer, event, subscription, update, with}
 const RETENTION: Duration = Duration::from_hours(90 * 24);
 
 /// The first day of the month that began this many months ago.
-fn month_ago(months: i32) -> Date {
+pub(crate) fn month_ago(months: i32) -> Date {
     let mut first = clock::now().replace_day(1).unwrap().date();
     for _ in 0..months {
         first = first.previous_day().unwrap().replace_day(1).unwrap();
@@ -27,14 +27,14 @@ fn month_ago(months: i32) -> Date {
 }
 
 /// An event about a customer of its own, on the 15th of a month.
-fn dated(id: &str, months_ago: i32) -> Value {
+pub(crate) fn dated(id: &str, months_ago: i32) -> Value {
     let created = month_ago(months_ago).with_time(Time::MIDNIGHT).assume_utc() + time::Duration::days(14);
     let created = created.min(clock::now()).unix_timestamp();
     event(id, "customer.created", created - START, &customer(&format!("cus_{id}"), "Ada"), None)
 }
 
 /// Creates the months of the stored events, so that they are in partitions of their own.
-async fn create_months(pool: &Pool) {
+pub(crate) async fn create_months(pool: &Pool) {
     sqlx::query("SELECT billing.create_partitions(3)").execute(pool).await.unwrap();
 }
 

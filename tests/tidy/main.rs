@@ -237,6 +237,7 @@ const MODULES: [(&str, &[&str]); 36] = [
             "redaction",
             "service",
             "store",
+            "stripe",
             "stripe_key",
             "tls",
             "verify",

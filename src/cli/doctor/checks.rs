@@ -2,6 +2,7 @@
 
 use time::{Duration, OffsetDateTime};
 
+use super::endpoints;
 use super::report::{Check, Report};
 use crate::admin::checkup;
 use crate::backfill::run_store::{self, UnfinishedRun};
@@ -10,6 +11,8 @@ use crate::base::text::to_the_second;
 use crate::cli::database;
 use crate::cli::units::span;
 use crate::config::embedded::EmbeddedConfig;
+use crate::config::retention::RetentionConfig;
+use crate::config::settings;
 use crate::config::stripe::StripeConfig;
 use crate::database::hosts::Hosts;
 use crate::database::limits::{ConnectionLimit, connection_limits};
@@ -19,7 +22,7 @@ use crate::embedded::find_server;
 use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
-use crate::outbox::foreign::{self, Process};
+use crate::outbox::processes::{self, Process};
 
 /// Future months that always have partitions. The maintenance role creates one more, which is missing for a moment at
 /// the start of a month.
@@ -47,13 +50,24 @@ pub(super) fn embedded_not_checked() -> Check {
     Check::ok("database", detail)
 }
 
+/// The settings with which the database and Stripe are compared; each is absent if it is invalid.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Settings<'a> {
+    /// How Stripe's API is reached.
+    pub(super) stripe: Option<&'a StripeConfig>,
+    /// How long data is kept.
+    pub(super) retention: Option<&'a RetentionConfig>,
+    /// Database connections that `serve` with all its roles uses.
+    pub(super) connections: Option<u32>,
+    /// The webhook endpoint to check, from the command line.
+    pub(super) endpoint_url: Option<&'a str>,
+    /// Whether connected accounts are synced.
+    pub(super) has_accounts: bool,
+}
+
 /// Connects and checks; returns early if further checks would only repeat the same failure.
-pub(super) async fn database(
-    options: Option<&Hosts>,
-    stripe: Option<&StripeConfig>,
-    wanted: Option<u32>,
-    report: &mut Report,
-) {
+pub(super) async fn database(options: Option<&Hosts>, settings: Settings<'_>, report: &mut Report) {
+    let Settings { stripe, retention, connections: wanted, endpoint_url, has_accounts } = settings;
     let Some(options) = options else {
         let fix = "set DATABASE_URL, or use --embedded to check what `serve --embedded` needs";
         return report.add(Check::failed("database", "no database is configured", fix));
@@ -88,6 +102,10 @@ pub(super) async fn database(
         Ok(figures) => figures.iter().for_each(|one| report.add(default_partition(one))),
         Err(error) => report.add(Check::broken("partitions", &error)),
     }
+    match super::disk::checks(conn, retention).await {
+        Ok(checks) => checks.into_iter().for_each(|check| report.add(check)),
+        Err(error) => report.add(Check::broken("disk", &error)),
+    }
     match metrics::database::outbox(conn).await {
         Ok(figures) => outbox(&figures).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(Check::broken("outbox", &error)),
@@ -97,7 +115,7 @@ pub(super) async fn database(
         Ok((count, last)) => report.add(not_generated(count, last)),
         Err(error) => report.add(Check::broken("outbox", &error)),
     }
-    match foreign::contradicting(conn).await {
+    match processes::contradicting(conn).await {
         Ok(processes) => contradiction(&processes).into_iter().for_each(|check| report.add(check)),
         Err(error) => report.add(Check::broken("settings", &error)),
     }
@@ -126,7 +144,8 @@ pub(super) async fn database(
         Err(error) => report.add(Check::broken("backfill", &error)),
     }
     if let Some(config) = stripe {
-        super::stripe::api(config, conn).await.into_iter().for_each(|check| report.add(check));
+        let wanted = endpoints::Wanted { url: endpoint_url, livemode: config.livemode(), has_accounts };
+        super::stripe::api(config, wanted, conn).await.into_iter().for_each(|check| report.add(check));
         super::writes::key(config, conn).await.into_iter().for_each(|check| report.add(check));
     }
 }
@@ -222,14 +241,25 @@ async fn partitions(conn: &mut Connection) -> Result<Check, sqlx::Error> {
     })
 }
 
-/// Reports processes with contradictory settings; each ignores events that another one processes.
+/// Reports processes with contradictory settings. Removed data cannot be restored, so a difference of the retention is
+/// a failure.
 fn contradiction(processes: &[Process]) -> Option<Check> {
-    let one = |Process { name, livemode, accounts }: &Process| {
-        format!("{name} has BILLING_SYNC_LIVEMODE={livemode}, BILLING_SYNC_ACCOUNTS={}", accounts.join(","))
-    };
+    let one = |Process { name, settings }: &Process| format!("{name} has {}", settings.join(", "));
     let all = processes.iter().map(one).collect::<Vec<_>>().join("; ");
-    let detail = format!("processes with different settings use this database: {all}");
-    (!processes.is_empty()).then(|| Check::warning("settings", detail, "use the same settings for all processes"))
+    let removes = |setting: &String| {
+        [&settings::RETENTION, &settings::REDACT_AFTER].iter().any(|of| setting.starts_with(&format!("{}=", of.name)))
+    };
+    let fix = "use the same settings for all processes, and restart those with other ones";
+    if processes.is_empty() {
+        None
+    } else if processes.iter().flat_map(|process| &process.settings).any(removes) {
+        let detail =
+            format!("processes with different settings use this database, and the shorter time removes data: {all}");
+        Some(Check::failed("settings", detail, fix))
+    } else {
+        let detail = format!("processes with different settings use this database: {all}");
+        Some(Check::warning("settings", detail, fix))
+    }
 }
 
 /// Reports events that Stripe failed to generate. They are in no list; the objects that Stripe named are fetched.

@@ -1,12 +1,16 @@
 //! `doctor`: checks what `serve` with all its roles needs, and shows a fix for each failure.
 //!
-//! Reads only, apart from a test row in a temporary table. The configuration is part of what it checks, so an invalid
-//! setting is a line of the report and not a refusal to start. The checks of the database are in `checks`, those of
-//! changes at Stripe in `writes`, the output in `report`, and `--orphans` in `orphans`.
+//! Reads only, apart from a test row in a temporary table, unless `--fix` is given (`fix`). The configuration is part
+//! of what it checks, so an invalid setting is a line of the report and not a refusal to start. The checks of the
+//! database are in `checks`, those of changes at Stripe in `writes`, of the webhook endpoints in `endpoints`, the
+//! output in `report`, and `--orphans` in `orphans`.
 
 mod api;
 mod checks;
 mod deliveries;
+mod disk;
+mod endpoints;
+mod fix;
 mod listing;
 mod orphans;
 mod report;
@@ -16,10 +20,12 @@ mod writes;
 use std::process::ExitCode;
 
 pub(super) use self::checks::OLD_SECONDS as OLD_ITEM_SECONDS;
+use self::fix::{Fix, Fixed};
 use self::listing::ListedSetting;
 use self::report::{Check, Report};
 pub(super) use self::stripe::OLD_SECONDS as OLD_WATERMARK_SECONDS;
 pub(super) use self::writes::OLD_SECONDS as OLD_CHANGE_SECONDS;
+use super::confirm::ConfirmArgs;
 use super::serve::read_database;
 use super::settings::{AllSettings, SettingArgs};
 use super::task::Task;
@@ -45,6 +51,7 @@ use crate::service::{ServiceConfig, connections};
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct Args {
     /// Check what `serve --embedded` needs: PostgreSQL's server programs instead of `DATABASE_URL`.
     #[arg(long)]
@@ -56,9 +63,19 @@ pub struct Args {
     /// List at most this number of orphans of each kind; the counts at the end include all.
     #[arg(long, value_name = "NUMBER", default_value_t = 100, requires = "orphans")]
     limit: usize,
+    /// URL of the webhook endpoint at Stripe that leads to this service. Without it, the endpoint is found by its event
+    /// types.
+    #[arg(long, value_name = "URL", value_parser = fix::endpoint_url, conflicts_with_all = ["embedded", "orphans"])]
+    endpoint_url: Option<String>,
+    /// Subscribe the webhook endpoint to the missing event types, with `STRIPE_WRITE_KEY`; then check. If no endpoint
+    /// has the --endpoint-url, create one.
+    #[arg(long, conflicts_with_all = ["embedded", "orphans"])]
+    fix: bool,
     /// Print JSON, one object per line.
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    confirm: ConfirmArgs,
     #[command(flatten)]
     pub(super) settings: SettingArgs<AllSettings>,
 }
@@ -75,8 +92,12 @@ struct LocalChecks {
     embedded: Option<EmbeddedConfig>,
     /// The ops listener of a running `serve`, if its settings are valid.
     ops: Option<OpsConfig>,
+    /// How long data is kept, if the settings are valid.
+    retention: Option<RetentionConfig>,
     /// How Stripe's API is reached, if its settings are valid.
     stripe: Option<StripeConfig>,
+    /// Whether connected accounts are synced.
+    has_accounts: bool,
     /// Whether any setting of the workspace API is set.
     is_api_configured: bool,
     /// The identity provider of the workspace API, if there is one and its settings are valid.
@@ -91,7 +112,20 @@ impl Args {
         if self.orphans {
             return Box::pin(orphans::list(examined.database, self.json, self.limit));
         }
-        Box::pin(examined.report(self.json))
+        Box::pin(async move {
+            let url = self.endpoint_url.as_deref();
+            let mut is_fixed = true;
+            if self.fix {
+                let fix = Fix { url, confirm: &self.confirm, is_json: self.json, has_accounts: examined.has_accounts };
+                match fix.run(examined.stripe.as_ref(), examined.database.as_ref()).await? {
+                    Fixed::Done => {}
+                    Fixed::Failed => is_fixed = false,
+                    Fixed::Refused(code) => return Ok(code),
+                }
+            }
+            let code = examined.report(url, self.json).await?;
+            Ok(if is_fixed { code } else { ExitCode::FAILURE })
+        })
     }
 }
 
@@ -138,9 +172,11 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
             ops: ops.clone(),
         })
     });
+    let has_accounts = rest.as_ref().is_ok_and(|(_, _, sync, ..)| !sync.accounts.is_empty());
     let identity_provider = api.as_ref().ok().and_then(|api| api.jwt.clone());
     let stripe = source.collect(StripeConfig::read).ok();
     let ops = source.collect(OpsConfig::read).ok();
+    let retention = source.collect(RetentionConfig::read).ok();
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err()).chain(api.err());
@@ -153,7 +189,9 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
         database: options,
         embedded: embedded_options,
         ops,
+        retention,
         stripe,
+        has_accounts,
         is_api_configured,
         identity_provider,
         connections,
@@ -161,7 +199,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
 }
 
 impl LocalChecks {
-    async fn report(self, json: bool) -> anyhow::Result<ExitCode> {
+    async fn report(self, endpoint_url: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
         let mut report = Report::new(self.listed);
         if self.problems.is_empty() {
             report.add(Check::ok("settings", "all are valid"));
@@ -189,7 +227,14 @@ impl LocalChecks {
             report.add(checks::embedded_not_checked());
         } else {
             let stripe = self.stripe.as_ref();
-            checks::database(self.database.as_ref(), stripe, self.connections, &mut report).await;
+            let settings = checks::Settings {
+                stripe,
+                retention: self.retention.as_ref(),
+                connections: self.connections,
+                endpoint_url,
+                has_accounts: self.has_accounts,
+            };
+            checks::database(self.database.as_ref(), settings, &mut report).await;
             let provider = self.identity_provider.as_ref();
             let has_write_key = stripe.is_none_or(|stripe| stripe.write_key.is_some());
             api::check(self.database.as_ref(), self.is_api_configured, provider, has_write_key, &mut report).await;

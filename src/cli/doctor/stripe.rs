@@ -1,7 +1,9 @@
 //! The checks of Stripe's API: whether there is a key, and whether it belongs to the account of the stored events.
 
 use prometheus::Registry;
+use time::Duration;
 
+use super::endpoints::{self, Wanted};
 use super::report::{Check, Report};
 use crate::base::clock::RemoteClock;
 use crate::cli::units::span;
@@ -17,8 +19,14 @@ use crate::stripe_key::check::{self, KeyStatus};
 /// Age of the watermark above which it is reported: twice the longest `BILLING_SYNC_RECONCILE_INTERVAL`.
 pub(crate) const OLD_SECONDS: f64 = 3600.0;
 
-/// Checks the key with a few requests to Stripe; `conn` is for the stored events.
-pub(super) async fn api(config: &StripeConfig, conn: &mut Connection) -> Vec<Check> {
+/// Difference of the clocks that is reported: NTP keeps within a second.
+const CLOCK_TOLERANCE: Duration = Duration::seconds(30);
+/// Difference above which signatures count as stale and renewals are halted.
+const CLOCK_LIMIT: Duration = Duration::minutes(5);
+
+/// Checks the key, Stripe's clock and the webhook endpoints with a few requests to Stripe; `conn` is for the stored
+/// events.
+pub(super) async fn api(config: &StripeConfig, wanted: Wanted<'_>, conn: &mut Connection) -> Vec<Check> {
     if config.secret_key.is_none() {
         let detail = "no API key: data that events omit is not fetched (payment methods, discounts, other currencies, \
                       ambiguous order)";
@@ -28,19 +36,40 @@ pub(super) async fn api(config: &StripeConfig, conn: &mut Connection) -> Vec<Che
             "set STRIPE_SECRET_KEY; then `rebuild` queues the missing objects",
         )];
     }
+    let clock = RemoteClock::default();
     let made = client::metrics(&Registry::new(), &[])
         .ok()
-        .and_then(|metrics| HttpStripe::new(config, metrics, RemoteClock::default()).ok());
+        .and_then(|metrics| HttpStripe::new(config, metrics, clock.clone()).ok());
     let Some(api) = made else {
         let fix = "check STRIPE_SECRET_KEY and STRIPE_API_BASE";
         return vec![Check::failed("stripe", "could not create the API client", fix)];
     };
     let (check, answers) = account(&api, config, conn).await;
     let mut checks = vec![check];
+    checks.extend(clock.ahead().map(clock_check));
     if answers {
         checks.push(permissions(&api).await);
+        checks.extend(endpoints::checks(&api, wanted).await);
     }
     checks
+}
+
+/// Compares Stripe's clock with this machine's. Stripe's answers contain whole seconds, and take some time to arrive.
+fn clock_check(ahead: Duration) -> Check {
+    let apart = ahead.abs();
+    let differ = if apart < Duration::seconds(2) { "less than 2 s".to_owned() } else { span(apart.as_seconds_f64()) };
+    let detail = format!("the clocks of Stripe and of this machine differ by {differ}");
+    if apart <= CLOCK_TOLERANCE {
+        return Check::ok("clock", detail);
+    }
+    let direction = if ahead.is_negative() { "ahead" } else { "behind" };
+    let detail = format!("{detail}; this machine is {direction}");
+    if apart <= CLOCK_LIMIT {
+        let fix = "synchronise this machine's clock (NTP), before the difference exceeds 5 minutes";
+        return Check::warning("clock", detail, fix);
+    }
+    let detail = format!("{detail}, so deliveries fail the signature check and limits are not renewed");
+    Check::failed("clock", detail, "synchronise this machine's clock (NTP)")
 }
 
 /// Checks whether Stripe accepts the key, and whether it belongs to the account of the stored events.
@@ -173,4 +202,24 @@ pub(super) fn comparison(figures: &Comparison, config: Option<&StripeConfig>) ->
         checks.push(Check::failed("reconcile", detail, "run `backfill`, which closes it"));
     }
     checks
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stripes_clock_is_fine_up_to_half_a_minute() {
+        for (seconds, expected) in [
+            (0, r#""status":"ok","detail":"the clocks of Stripe and of this machine differ by less than 2 s"}"#),
+            (-30, r#""status":"ok","detail":"the clocks of Stripe and of this machine differ by 30 s"}"#),
+            (31, r#"differ by 31 s; this machine is behind","fix":"synchronise this machine's clock (NTP), before"#),
+            (-300, r#""status":"warning""#),
+            (-301, "differ by 5 min; this machine is ahead, so deliveries fail the signature check"),
+            (301, r#""status":"failed""#),
+        ] {
+            let check = serde_json::to_string(&clock_check(Duration::seconds(seconds))).unwrap();
+            assert!(check.contains(expected), "{seconds}: {check}");
+        }
+    }
 }

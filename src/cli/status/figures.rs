@@ -6,7 +6,7 @@ use crate::backfill::run_store::{self, UnfinishedRun};
 use crate::database::Connection;
 use crate::database::instance::{self, Instances};
 use crate::metrics::database::{self, Comparison, Jobs, Limits, Outbox, Writes};
-use crate::outbox::foreign;
+use crate::outbox::processes;
 
 /// A part of the figures, or why it is unknown.
 pub(super) type Part<T> = Result<T, String>;
@@ -16,7 +16,7 @@ pub(super) type Part<T> = Result<T, String>;
 pub(super) struct Figures {
     pub(super) server: Server,
     pub(super) processes: Part<Instances>,
-    pub(super) contradicting: Part<Vec<foreign::Process>>,
+    pub(super) contradicting: Part<Vec<processes::Process>>,
     pub(super) outbox: Part<Outbox>,
     pub(super) flow: Part<Flow>,
     pub(super) jobs: Part<Vec<Jobs>>,
@@ -46,7 +46,7 @@ impl Figures {
         Ok(Self {
             server,
             processes,
-            contradicting: known(foreign::contradicting(conn).await)?,
+            contradicting: known(processes::contradicting(conn).await)?,
             outbox: known(database::outbox(conn).await)?,
             flow: known(status::flow(conn).await)?,
             jobs: known(database::jobs(conn).await)?,

@@ -10,7 +10,7 @@ use crate::backfill::run_store::UnfinishedRun;
 use crate::base::text::WIDTH;
 use crate::database::instance::{Instance, Instances};
 use crate::metrics::database::{Comparison, Jobs, Limits, Outbox, Writes};
-use crate::outbox::foreign::Process;
+use crate::outbox::processes::Process;
 
 /// Figures of a service without any problem.
 fn well() -> Figures {
@@ -132,7 +132,8 @@ fn differing(figures: &mut Figures) {
 }
 
 fn contradicting(figures: &mut Figures) {
-    let process = Process { name: "process 1 at h".to_owned(), livemode: true, accounts: Vec::new() };
+    let process =
+        Process { name: "process 1 at h".to_owned(), settings: vec!["BILLING_SYNC_RETENTION=35d".to_owned()] };
     figures.contradicting = Ok(vec![process]);
 }
 

@@ -185,7 +185,8 @@ fn drift(figures: &Figures) -> Vec<Problem> {
 
 fn settings(figures: &Figures) -> Vec<Problem> {
     let differ = figures.contradicting.iter().any(|processes| !processes.is_empty());
-    let text = "processes run with different settings: one ignores what another processes".to_owned();
+    let text = "processes run with different settings: one ignores, undoes or removes what another processes or keeps"
+        .to_owned();
     differ.then(|| problem("settings_differ", text, "billing-sync doctor")).into_iter().collect()
 }
 

@@ -134,6 +134,11 @@ pub enum Read {
         /// the whole request.
         expand: bool,
     },
+    /// A page of the webhook endpoints of the account.
+    WebhookEndpoints {
+        /// The last endpoint of the previous page.
+        after: Option<String>,
+    },
 }
 
 /// Selects payments by invoice, or by payment intent.
@@ -147,7 +152,7 @@ pub enum PaymentsOf {
 
 impl Read {
     /// Every operation, as the values of a metric's label. `other` is for requests of async-stripe's builders.
-    pub const OPERATIONS: [&str; 38] = [
+    pub const OPERATIONS: [&str; 39] = [
         "account.retrieve",
         "event.retrieve",
         "events.list",
@@ -185,11 +190,12 @@ impl Read {
         "promotion_codes.list",
         "payment_links.list",
         "core_event.retrieve",
+        "webhook_endpoints.list",
         Self::OTHER,
     ];
 
     /// The operations that only commands send (`backfill`, `doctor`). `serve` exports no series of them.
-    const OF_COMMANDS: [&str; 8] = [
+    const OF_COMMANDS: [&str; 9] = [
         "products.list",
         "prices.list",
         "plans.list",
@@ -198,6 +204,7 @@ impl Read {
         "payment_methods.list",
         "payment_intents.list",
         "promotion_codes.list",
+        "webhook_endpoints.list",
     ];
 
     /// The operations that `serve` sends.
@@ -236,6 +243,7 @@ impl Read {
             Self::TrialOffer(_) => "trial_offer.retrieve",
             Self::CheckoutSession(_) => "checkout_session.retrieve",
             Self::List { of, .. } => of.operation(),
+            Self::WebhookEndpoints { .. } => "webhook_endpoints.list",
         }
     }
 
@@ -275,6 +283,7 @@ impl Read {
             Self::TrialOffer(id) => RetrieveProductCatalogTrialOffer::new(segment(id)).build(),
             Self::CheckoutSession(id) => RetrieveCheckoutSession::new(segment(id)).expand(list(["line_items"])).build(),
             Self::List { of, span, after, expand } => lists::page(of, *span, after.as_deref(), *expand),
+            Self::WebhookEndpoints { after } => webhook_endpoints(after.as_deref()),
         }
     }
 }
@@ -338,6 +347,13 @@ fn charges(payment_intent: &str, after: Option<&str>) -> RequestBuilder {
         Some(after) => request.starting_after(after).build(),
         None => request.build(),
     }
+}
+
+/// The builder is in a separate crate.
+fn webhook_endpoints(after: Option<&str>) -> RequestBuilder {
+    let after = after.map(|after| format!("&starting_after={}", segment(after))).unwrap_or_default();
+    let request = RequestBuilder::new(StripeMethod::Get, "/webhook_endpoints");
+    RequestBuilder { query: Some(format!("limit={PAGE}{after}")), ..request }
 }
 
 /// The same request without expansions that may need another permission: only fields of the objects themselves stay

@@ -156,6 +156,8 @@ fn an_id_stays_one_segment_of_the_path() {
     assert_eq!(target(&Read::Product(id("a-b_c.d~1"))), "/products/a-b_c.d~1");
     let injected = Read::Charges { payment_intent: id("x&limit=1"), after: None };
     assert_eq!(target(&injected), "/charges?limit=100&payment_intent=x%26limit%3D1");
+    let next = Read::WebhookEndpoints { after: Some(id("we_1&x")) };
+    assert_eq!(target(&next), "/webhook_endpoints?limit=100&starting_after=we_1%26x");
 }
 
 #[test]
@@ -176,7 +178,7 @@ fn every_operation_is_listed_once() {
     // probes of lists that are used only as probes
     let probed = [Permission::PaymentMethods, Permission::PaymentIntents, Permission::PromotionCodes].map(Read::Probe);
     let links = Read::List { of: ListKind::PaymentLinks, span: Span::default(), after: None, expand: true };
-    let others = probed.into_iter().chain([links, Read::CoreEvent(id("x"))]);
+    let others = probed.into_iter().chain([links, Read::CoreEvent(id("x")), Read::WebhookEndpoints { after: None }]);
     let found: Vec<_> = all().into_iter().chain(others).map(|read| read.operation()).chain([Read::OTHER]).collect();
     assert_eq!(found, Read::OPERATIONS);
     assert_eq!(found.iter().collect::<BTreeSet<_>>().len(), found.len());

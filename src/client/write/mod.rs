@@ -5,6 +5,7 @@
 
 mod locale;
 pub(super) mod outcome;
+pub(super) mod webhook_endpoint;
 
 use std::collections::HashMap;
 

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
+use super::doctor_endpoints::stripe_now;
 use super::{code, migrated, run, store, words};
 use crate::support::app::TestApp;
 use crate::support::cluster;
-use crate::support::stripe::{Epoch, FakeStripe};
+use crate::support::stripe::Epoch;
 
 #[tokio::test]
 async fn doctor_fails_before_migrating_and_passes_after() {
@@ -113,7 +114,7 @@ async fn doctor_finds_two_listeners_on_one_address() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_checks_that_the_key_belongs_to_the_stored_account() {
-    let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
+    let (app, stripe) = (TestApp::start().await, stripe_now().await);
     stripe.customer(json!({ "name": "Ada" }));
     app.deliver_all(&stripe.events(), Epoch::Endive).await;
     app.drain().await;
@@ -135,6 +136,13 @@ async fn doctor_checks_that_the_key_belongs_to_the_stored_account() {
     let (status, text) = report("sk_test_wrong");
     assert!(status == 1 && text.contains("FAIL stripe stripe refuses the key (401"), "{text}");
     assert!(!text.contains("sk_test_wrong"), "{text}");
+    assert!(text.contains("ok clock the clocks of Stripe and of this machine differ by"), "{text}");
+    stripe.tick(120);
+    let (status, text) = report(stripe.key());
+    assert!(status == 0 && text.contains("warn clock the clocks of Stripe and of this machine differ by"), "{text}");
+    stripe.tick(600);
+    let (status, text) = report(stripe.key());
+    assert!(status == 1 && text.contains("this machine is behind, so deliveries fail the signature check"), "{text}");
     stripe.become_another_account();
     let (status, text) = report(stripe.key());
     assert!(status == 1 && text.contains("the key belongs to another account or mode"), "{text}");
@@ -187,7 +195,7 @@ async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_checks_the_key_for_writes() {
-    let (app, stripe) = (TestApp::start().await, FakeStripe::start().await);
+    let (app, stripe) = (TestApp::start().await, stripe_now().await);
     stripe.customer(json!({ "name": "Ada" }));
     app.deliver_all(&stripe.events(), Epoch::Endive).await;
     app.drain().await;

@@ -98,7 +98,7 @@ const ROWS: [(&str, i64); 14] = [
 ];
 
 /// Table whose writes depend on time, not on events.
-const HEARTBEATS: &str = "worker_processes";
+const HEARTBEATS: &str = "running_processes";
 
 /// Transactions that write: the batch, and the record that it is in progress.
 const TRANSACTIONS: i64 = 2;

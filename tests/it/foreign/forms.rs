@@ -11,8 +11,10 @@ use std::process::Stdio;
 use std::{env, fs};
 
 use billing_sync::client::{
-    API_VERSION, AfterCompletion, NewCheckoutSession, NewPaymentLink, Write, is_checkout_locale,
+    API_VERSION, AfterCompletion, NewCheckoutSession, NewPaymentLink, Write, WriteRequest, create_webhook_endpoint,
+    enable_events, is_checkout_locale,
 };
+use billing_sync::stripe::catalogue;
 use tokio::process::Command;
 
 use super::PYTHON;
@@ -135,6 +137,13 @@ fn cancellations() -> Vec<Write> {
     vec![Write::CancelSubscription { subscription: "sub_1".to_owned(), comment }]
 }
 
+/// All event types at once: Stripe's library lists those that an endpoint can be subscribed to.
+fn endpoints() -> [WriteRequest; 2] {
+    let types: Vec<String> = catalogue::subscribed().collect();
+    let types = || types.iter().map(String::as_str);
+    [create_webhook_endpoint("https://a.example/x?y=1&z", API_VERSION, types()), enable_events("we_1", types())]
+}
+
 #[test]
 fn the_forms_of_the_client_are_reviewed() {
     let writes = [customers(), sessions(), links(), cancellations()].concat();
@@ -142,7 +151,7 @@ fn the_forms_of_the_client_are_reviewed() {
         assert!(writes.iter().any(|write| write.operation() == operation), "no form of {operation}");
     }
     let mut lines = String::new();
-    for request in writes.iter().map(Write::request) {
+    for request in writes.iter().map(Write::request).chain(endpoints()) {
         let method = if request.is_delete() { "DELETE" } else { "POST" };
         let line = format!("{} {method} /v1{} {}", request.operation, request.path, request.form);
         writeln!(lines, "{}", line.trim_end()).unwrap();

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Output;
 
+use billing_sync::base::clock;
 use serde_json::json;
 use tokio::time::{Duration, sleep};
 
@@ -23,6 +24,7 @@ struct Harness {
 impl Harness {
     async fn new() -> Self {
         let (database, stripe, authority) = (cluster::database().await, FakeStripe::start().await, Authority::new());
+        stripe.set_clock(clock::now().unix_timestamp());
         stripe.customer(json!({ "name": "Ada" }));
         let front = authority.front(&["stripe.test", "localhost"], stripe.addr()).await;
         Self { database, stripe, authority, front }

@@ -10,6 +10,7 @@ mod catalog;
 mod checkout;
 mod customers;
 mod discounts;
+mod endpoints;
 mod epoch;
 mod errors;
 mod event;

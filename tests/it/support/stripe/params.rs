@@ -14,6 +14,8 @@ pub(crate) enum Kind {
     Boolean,
     OneOf(&'static [&'static str]),
     Texts,
+    /// Types of events that an endpoint can be subscribed to, or all.
+    EventTypes,
     Metadata,
     Hash(Fields),
     Array(Fields),
@@ -37,6 +39,7 @@ fn of_kind(kind: &Kind, path: &str) -> Vec<String> {
         Kind::Boolean => vec![format!("{path}=true")],
         Kind::OneOf(known) => known.iter().map(|value| format!("{path}={value}")).collect(),
         Kind::Texts => vec![format!("{path}[0]=x")],
+        Kind::EventTypes => ["*", "customer.created"].map(|one| format!("{path}[0]={one}")).to_vec(),
         Kind::Metadata => vec![format!("{path}[x]=x")],
         Kind::Hash(fields) => within(path, fields),
         Kind::Array(fields) => within(&nested(path, "0"), fields),
@@ -71,6 +74,7 @@ fn one(value: &Value, kind: &Kind, path: &str) -> Result<Value, Answer> {
         Kind::Hash(fields) => hash(value, fields, path),
         Kind::Array(fields) => each(value, path, |element, path| hash(element, fields, path)),
         Kind::Texts => texts(value, path),
+        Kind::EventTypes => event_types(value, path),
         Kind::Metadata => metadata(value, path),
         kind => scalar(value.as_str().ok_or_else(|| Answer::invalid("Invalid string", path))?, kind, path),
     }
@@ -96,6 +100,15 @@ fn scalar(text: &str, kind: &Kind, path: &str) -> Result<Value, Answer> {
 pub(crate) fn texts(array: &Value, path: &str) -> Result<Value, Answer> {
     each(array, path, |text, path| {
         text.as_str().map(|text| json!(text)).ok_or_else(|| Answer::invalid("Invalid string", path))
+    })
+}
+
+fn event_types(array: &Value, path: &str) -> Result<Value, Answer> {
+    let known = include_str!("../../../../fixtures/event-types.txt");
+    each(array, path, |text, path| {
+        let is_known = |text: &str| text == "*" || known.lines().any(|one| one == text && !one.starts_with('v'));
+        let text = text.as_str().filter(|text| is_known(text));
+        text.map(|text| json!(text)).ok_or_else(|| Answer::invalid("Invalid event type", path))
     })
 }
 

@@ -57,7 +57,7 @@ impl Answer {
 }
 
 /// Collections in paths, and the kind of their objects.
-const COLLECTIONS: [(&str, &str); 20] = [
+const COLLECTIONS: [(&str, &str); 21] = [
     ("charges", "charge"),
     ("checkout/sessions", "checkout.session"),
     ("coupons", "coupon"),
@@ -78,6 +78,7 @@ const COLLECTIONS: [(&str, &str); 20] = [
     ("subscription_schedules", "subscription_schedule"),
     ("subscriptions", "subscription"),
     ("test_helpers/test_clocks", "test_helpers.test_clock"),
+    ("webhook_endpoints", "webhook_endpoint"),
 ];
 
 /// The kind of object in a collection.

@@ -3,6 +3,7 @@
 //! A write is executed on a copy of the world that replaces it if all succeeds: a refused write has no effect.
 
 mod customers;
+mod endpoints;
 mod links;
 mod sessions;
 mod subscriptions;
@@ -122,6 +123,9 @@ fn change(world: &mut World, served: &Served) -> Result<Value, Answer> {
     let paths = paths.map_or(Ok(Value::Null), |paths| params::texts(&paths, "expand"))?;
     let id = route(world, served, &form)?;
     let mut shown = world.view().shown(&id, Epoch::Endive).unwrap_or_default();
+    if shown["object"] == "webhook_endpoint" && served.path.ends_with("/webhook_endpoints") {
+        shown["secret"] = endpoints::secret(&id);
+    }
     for path in paths.as_array().into_iter().flatten().filter_map(Value::as_str) {
         expand::expand(world.view(), &mut shown, path)?;
     }
@@ -139,6 +143,8 @@ fn route(world: &mut World, served: &Served, form: &Value) -> Result<String, Ans
         ("POST", ["checkout", "sessions", id, "expire"]) => sessions::expire(world, id, form),
         ("POST", ["payment_links"]) => links::create(world, form),
         ("POST", ["payment_links", id]) => links::update(world, id, form),
+        ("POST", ["webhook_endpoints"]) => endpoints::create(world, form),
+        ("POST", ["webhook_endpoints", id]) => endpoints::update(world, id, form),
         ("DELETE", ["subscriptions", id]) => subscriptions::cancel(world, id, form),
         _ => Err(unknown()),
     }
@@ -153,6 +159,8 @@ pub(crate) fn parameter_examples() -> Vec<(&'static str, String)> {
         ("payment_link.create POST /v1/payment_links", links::CREATE),
         ("payment_link.update POST /v1/payment_links/plink_1", links::UPDATE),
         ("subscription.cancel DELETE /v1/subscriptions/sub_1", subscriptions::FIELDS),
+        ("webhook_endpoint.create POST /v1/webhook_endpoints", endpoints::CREATE),
+        ("webhook_endpoint.update POST /v1/webhook_endpoints/we_1", endpoints::UPDATE),
     ];
     let forms = |(endpoint, fields)| params::examples(fields).into_iter().map(move |form| (endpoint, form));
     lists.into_iter().flat_map(forms).collect()

@@ -1,0 +1,168 @@
+//! Running processes and those of their settings that must be the same: a difference makes one process undo what
+//! another does, or remove what the other keeps.
+//!
+//! Each process writes a heartbeat. Settings are texts as `BILLING_SYNC_RETENTION=90d`; a process has only those that
+//! its roles use, so processes are compared setting by setting. Read by `doctor` and `status`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::database::Connection;
+use uuid::Uuid;
+
+/// This process, as other processes see it.
+#[derive(Debug)]
+pub struct Announcement {
+    id: Uuid,
+    settings: Vec<String>,
+    is_contradicted: AtomicBool,
+}
+
+/// A running process, and settings of it.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Process {
+    /// Process id and address.
+    pub name: String,
+    /// Settings with their values.
+    pub settings: Vec<String>,
+}
+
+/// A setting of another process with another value than here.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Contradiction {
+    /// Process id and address of the other process.
+    pub other: String,
+    /// The setting there.
+    pub theirs: String,
+    /// The setting here.
+    pub ours: String,
+}
+
+impl Announcement {
+    /// An announcement of this process with these settings.
+    pub fn new(settings: Vec<String>) -> Self {
+        Self { id: Uuid::new_v4(), settings, is_contradicted: AtomicBool::new(false) }
+    }
+
+    /// Writes a heartbeat; logs, once, that another running process has other settings, and that all have the same
+    /// again.
+    ///
+    /// # Errors
+    /// Database errors.
+    pub async fn heartbeat(&self, conn: &mut Connection) -> Result<(), sqlx::Error> {
+        let others = heartbeat(conn, self.id, &self.settings).await?;
+        if self.is_contradicted.swap(!others.is_empty(), Ordering::Relaxed) == others.is_empty() {
+            if let Some(first) = others.first() {
+                tracing::error!(
+                    other = first.other,
+                    other.setting = first.theirs,
+                    setting = first.ours,
+                    differences = others.len(),
+                    "another process uses this database with other settings; give all processes the same"
+                );
+            } else {
+                tracing::info!("all processes on this database have the same settings again");
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a heartbeat of the process `id`, and returns how other running processes contradict it. A process without a
+/// heartbeat since the first one of `id` is excluded: it may have ended before, in a restart with new settings.
+///
+/// # Errors
+/// Database errors.
+pub async fn heartbeat(
+    conn: &mut Connection,
+    id: Uuid,
+    settings: &[String],
+) -> Result<Vec<Contradiction>, sqlx::Error> {
+    sqlx::query(
+        "-- outbox.heartbeat
+        INSERT INTO billing.running_processes AS p (process_id, name, settings)
+        VALUES ($1,
+            concat('process ', $2, ' at ', coalesce(host(inet_client_addr()), 'the machine of the database')), $3)
+        ON CONFLICT (process_id) DO UPDATE SET heartbeat_at = clock_timestamp()",
+    )
+    .bind(id)
+    .bind(std::process::id().to_string())
+    .bind(settings)
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query(
+        "-- outbox.forget_processes
+        DELETE FROM billing.running_processes WHERE heartbeat_at < clock_timestamp() - interval '1 day'",
+    )
+    .execute(&mut *conn)
+    .await?;
+    sqlx::query_as(
+        "-- outbox.contradicting
+        SELECT other.name AS other, theirs.setting AS theirs, ours.setting AS ours
+        FROM billing.running_processes AS mine
+        JOIN billing.running_processes AS other ON other.process_id <> mine.process_id
+        CROSS JOIN unnest(mine.settings) AS ours (setting)
+        JOIN unnest(other.settings) AS theirs (setting)
+            ON split_part(theirs.setting, '=', 1) = split_part(ours.setting, '=', 1) AND theirs.setting <> ours.setting
+        WHERE mine.process_id = $1 AND other.heartbeat_at > mine.started_at
+            AND other.heartbeat_at > clock_timestamp() - interval '30 s'
+        ORDER BY other.name, ours.setting",
+    )
+    .bind(id)
+    .fetch_all(conn)
+    .await
+}
+
+/// Returns the processes with a heartbeat in the last half minute whose settings differ, each with those settings only.
+///
+/// # Errors
+/// Database errors.
+pub async fn contradicting(conn: &mut Connection) -> Result<Vec<Process>, sqlx::Error> {
+    let active: Vec<Process> = sqlx::query_as(
+        "-- outbox.active_processes
+        SELECT name, settings FROM billing.running_processes
+        WHERE heartbeat_at > clock_timestamp() - interval '30 s' ORDER BY name",
+    )
+    .fetch_all(conn)
+    .await?;
+    Ok(differing(active))
+}
+
+/// Only the processes whose settings differ, and only those settings.
+fn differing(active: Vec<Process>) -> Vec<Process> {
+    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for setting in active.iter().flat_map(|process| &process.settings) {
+        values.entry(name(setting).to_owned()).or_default().insert(setting.clone());
+    }
+    let differs = |setting: &String| values.get(name(setting)).is_some_and(|values| values.len() > 1);
+    let of = |Process { name, settings }: Process| {
+        let settings: Vec<String> = settings.into_iter().filter(differs).collect();
+        (!settings.is_empty()).then_some(Process { name, settings })
+    };
+    active.into_iter().filter_map(of).collect()
+}
+
+/// The name of a setting.
+fn name(setting: &str) -> &str {
+    setting.split_once('=').map_or(setting, |(name, _)| name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn process(name: &str, settings: &[&str]) -> Process {
+        Process { name: name.to_owned(), settings: settings.iter().map(|one| (*one).to_owned()).collect() }
+    }
+
+    #[test]
+    fn processes_are_compared_by_the_settings_that_they_share() {
+        let worker = process("a", &["LIVEMODE=true", "PAST_DUE=true"]);
+        let maintenance = process("b", &["RETENTION=90d"]);
+        let both = process("c", &["LIVEMODE=true", "RETENTION=90d"]);
+        assert_eq!(differing(vec![worker.clone(), maintenance.clone(), both]), []);
+        let other = process("d", &["LIVEMODE=true", "RETENTION=35d"]);
+        let expected = [process("b", &["RETENTION=90d"]), process("d", &["RETENTION=35d"])];
+        assert_eq!(differing(vec![worker, maintenance, other]), expected);
+    }
+}

@@ -1,0 +1,155 @@
+//! `doctor`: the line `endpoints`, which compares the webhook endpoints at Stripe with what rows need.
+
+use billing_sync::base::clock;
+use billing_sync::client::API_VERSION;
+use billing_sync::stripe::catalogue;
+use serde_json::{Value, json};
+
+use super::{code, json_lines, migrated, run, words};
+use crate::support::cluster::TestDatabase;
+use crate::support::stripe::{FakeStripe, Fault};
+
+const URL: &str = "https://billing.example.com/webhooks/stripe";
+
+fn all_types() -> Vec<String> {
+    catalogue::subscribed().collect()
+}
+
+/// A fake Stripe whose clock is right within a minute, and still is after a minute passes there.
+pub(super) async fn stripe_now() -> FakeStripe {
+    let stripe = FakeStripe::start().await;
+    stripe.set_clock(clock::now().unix_timestamp() - 40);
+    stripe
+}
+
+/// The exit code, and the report in one line.
+fn report(database: &TestDatabase, stripe: &FakeStripe, arguments: &[&str], more: &[(&str, &str)]) -> (i32, String) {
+    let base = stripe.base();
+    let environment = [
+        &[
+            ("DATABASE_URL", database.url.as_str()),
+            ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
+            ("STRIPE_API_BASE", base.as_str()),
+            ("STRIPE_SECRET_KEY", stripe.key()),
+        ],
+        more,
+    ]
+    .concat();
+    let output = run(&[&["doctor"], arguments].concat(), &environment);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.lines().all(|line| line.chars().count() <= 80 || line.contains("http")), "{text}");
+    (code(&output), words(&output.stdout))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_compares_the_endpoint_with_what_rows_need() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    let report = |arguments: &[&str]| report(&database, &stripe, arguments, &[]);
+    let (status, text) = report(&[]);
+    assert!(status == 0 && text.contains("warn endpoints no enabled webhook endpoint at Stripe sends"), "{text}");
+    let (status, text) = report(&["--endpoint-url", URL]);
+    let expected = format!("FAIL endpoints Stripe has no webhook endpoint with the URL {URL}");
+    assert!(status == 1 && text.contains(&expected) && text.contains("fix: correct --endpoint-url"), "{text}");
+
+    let ours = stripe.webhook_endpoint(URL, &all_types(), json!({ "api_version": API_VERSION }));
+    // another product's endpoint, which sends nothing that rows need
+    stripe.webhook_endpoint("https://other.example", &["issuing_card.created".to_owned()], json!({}));
+    let complete = format!("ok endpoints {ours} {URL} sends all event types that rows need, in API version");
+    let (status, text) = report(&[]);
+    assert!(status == 0 && text.contains(&format!("{complete} {API_VERSION}")), "{text}");
+
+    // superfluous types are no fault; every page is read
+    let few = ["customer.created", "issuing_card.created"].map(str::to_owned);
+    let other = stripe.webhook_endpoint("https://few.example", &few, json!({}));
+    stripe.page_at_most(1);
+    let (status, text) = report(&[]);
+    assert!(status == 0 && text.contains(&complete) && !text.contains(&other), "{text}");
+    let (status, text) = report(&["--endpoint-url", "https://few.example/"]);
+    let count = all_types().len() - 1;
+    let missing = format!("warn endpoints {other} https://few.example does not send {count} event types");
+    assert!(
+        status == 0 && text.contains(&missing) && text.contains("all of charge, charge.dispute, checkout.session"),
+        "{text}"
+    );
+    assert!(
+        text.contains("subscription_schedule; customer.deleted, customer.updated fix: `billing-sync doctor --fix`"),
+        "{text}"
+    );
+
+    let set = |field: &str, value: Value| stripe.set_endpoint(&ours, field, value);
+    set("enabled_events", json!(["price.created", "price.updated"]));
+    let (_, text) = report(&[]);
+    let several = format!("2 webhook endpoints send events that rows need, but none sends all types: {other}");
+    assert!(text.contains(&several) && text.contains("fix: run `billing-sync doctor --endpoint-url"), "{text}");
+    set("enabled_events", json!(["*"]));
+    set("api_version", json!("2019-12-03"));
+    let (_, text) = report(&[]);
+    let old =
+        format!("warn endpoints {ours} {URL} sends events of API version 2019-12-03: it is older than 2020-08-27");
+    assert!(text.contains(&old) && text.contains("Stripe cannot change the API version of an endpoint"), "{text}");
+    set("api_version", json!("2027-03-31.fennel"));
+    assert!(report(&[]).1.contains("it is newer than 2026-10-28.endive, the newest that this release"));
+    set("api_version", Value::Null);
+    assert!(report(&[]).1.contains("rows need, in the default API version of the account"));
+    set("livemode", json!(true));
+    let (status, text) = report(&[]);
+    assert!(status == 1 && text.contains("is for live mode, but STRIPE_SECRET_KEY for test mode"), "{text}");
+    set("livemode", json!(false));
+    set("status", json!("disabled"));
+    let (status, text) = report(&[]);
+    assert!(status == 0 && text.contains(&format!("warn endpoints {ours} {URL} is disabled at Stripe")), "{text}");
+    let (status, text) = report(&["--endpoint-url", URL]);
+    assert!(status == 1 && text.contains(&format!("FAIL endpoints {ours} {URL} is disabled at Stripe")), "{text}");
+    assert_eq!(stripe.writes(), [], "doctor without --fix changes nothing");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    stripe.webhook_endpoint(URL, &["*".to_owned()], json!({}));
+    let with_accounts = || report(&database, &stripe, &[], &[("BILLING_SYNC_ACCOUNTS", "acct_1")]);
+    let (status, text) = with_accounts();
+    assert!(status == 0 && text.contains("warn endpoints no enabled webhook endpoint of Connect at Stripe"), "{text}");
+    let few = ["price.created".to_owned()];
+    let connect = stripe.webhook_endpoint("https://connect.example", &few, json!({ "application": "ca_1" }));
+    let (_, text) = with_accounts();
+    assert!(
+        text.contains(&format!("warn endpoints {connect} https://connect.example (Connect) does not send")),
+        "{text}"
+    );
+    let (_, text) = report(&database, &stripe, &[], &[]);
+    assert!(!text.contains(&connect), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_reports_why_endpoints_cannot_be_read() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    let report = || report(&database, &stripe, &[], &[]);
+    stripe.forbid(&["/v1/webhook_endpoints"], "rak_webhook_read");
+    let (status, text) = report();
+    let expected = "ok endpoints not checked: this key may not read webhook endpoints (403, invalid_request_error): give it \
+                    the permission Webhook Endpoints (read; rak_webhook_read) in the Stripe dashboard";
+    assert!(status == 0 && text.contains(expected), "{text}");
+    stripe.permit_all();
+    stripe.fail_next_under("/v1/webhook_endpoints", 1, Fault::TooManyRequests { retry_after: Some(60) });
+    let (status, text) = report();
+    let expected = "warn endpoints the webhook endpoints could not be read: stripe asks to retry later fix: try again";
+    assert!(status == 0 && text.contains(expected), "{text}");
+    stripe.fail_next_under("/v1/webhook_endpoints", 100, Fault::EmptyPage);
+    let (status, text) = report();
+    assert!(status == 0 && text.contains("warn endpoints no enabled webhook endpoint"), "{text}");
+    stripe.recover();
+    stripe.roll_key();
+    let base = stripe.base();
+    let environment = [
+        ("DATABASE_URL", database.url.as_str()),
+        ("STRIPE_WEBHOOK_SECRET", "whsec_x"),
+        ("STRIPE_API_BASE", base.as_str()),
+        ("STRIPE_SECRET_KEY", "sk_test_fake"),
+    ];
+    let output = run(&["doctor", "--json"], &environment);
+    let lines = json_lines(&output);
+    assert_eq!(code(&output), 1);
+    // the line `stripe` is the failure
+    assert!(lines.iter().all(|line| line["check"] != "endpoints"), "{lines:?}");
+}
