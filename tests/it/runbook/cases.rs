@@ -107,6 +107,8 @@ pub(super) fn all() -> Vec<Case> {
         case("billing-sync migrate", "nothing to do"),
         case("billing-sync doctor", "ok migrations all migrations are applied"),
         case("billing-sync doctor --orphans", "orphan"),
+        case("billing-sync doctor --fix --endpoint-url URL", "STRIPE_WEBHOOK_SECRET"),
+        case("billing-sync doctor --fix", "ok endpoints"),
         case("billing-sync status", "receiver"),
         case("billing-sync explain ID", "active since"),
         case("billing-sync explain sub_…", "active since"),

@@ -145,6 +145,7 @@ impl World {
             ("--reason TEXT", "--reason 'a test'"),
             ("FILE…", &file),
             ("--to URL", &format!("--to {url}")),
+            ("--endpoint-url URL", "--endpoint-url https://billing.example.com/webhooks/stripe"),
             ("4711", &pid),
             ("sudo ", ""),
             ("/etc/billing-sync/", &dir),
@@ -158,7 +159,10 @@ impl World {
             command = command.replace(role, &self.role(role));
         }
         // a script confirms with it, because it has no terminal
-        let needs_yes = command.contains("outbox retry --") || command.contains("outbox discard") || is_redaction;
+        let needs_yes = command.contains("outbox retry --")
+            || command.contains("outbox discard")
+            || is_redaction
+            || is_fix(&command);
         if needs_yes { command + " --yes" } else { command }
     }
 
@@ -176,6 +180,9 @@ impl World {
         shell.env("STRIPE_WEBHOOK_SECRET", SECRET).env("STRIPE_SECRET_KEY", self.sync.stripe.key());
         shell.env("STRIPE_API_BASE", self.sync.stripe.base()).env("BILLING_SYNC_READ_MARGIN", "1s");
         shell.env("BILLING_SYNC_OPS_LISTEN", self.server.ops().to_string());
+        if is_fix(printed) {
+            shell.env("STRIPE_WRITE_KEY", self.sync.stripe.write_key());
+        }
         if !printed.contains("DATABASE_URL_FILE") {
             shell.env("DATABASE_URL", url);
         }
@@ -299,4 +306,9 @@ async fn every_command_of_a_runbook_does_what_the_page_promises() {
     }
     world.finish().await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether a command changes the webhook endpoint at Stripe.
+fn is_fix(command: &str) -> bool {
+    command.contains("doctor --fix")
 }
