@@ -147,9 +147,10 @@ impl Session {
         (pooler == Pooler::Transaction).then_some(self)
     }
 
-    /// The statements that set a transaction up, for a server of this version number (150018 is 15.18).
+    /// The statements that set a transaction up, for a server of this version number (150018 is 15.18). Another client
+    /// may have left the session in another role.
     pub(super) fn of_transaction(&self, server: u32) -> String {
-        self.statements(server, "SET LOCAL", &[], "true")
+        String::from("SET LOCAL role TO DEFAULT;\n") + &self.statements(server, "SET LOCAL", &[], "true")
     }
 
     fn statements(&self, server: u32, set: &str, further: &[(&str, &str)], local: &str) -> String {

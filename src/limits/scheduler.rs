@@ -199,7 +199,7 @@ impl Scheduler {
     /// Deletes some old idempotency keys. Once none is left, it requests missing limits, which the worker creates, and
     /// returns true.
     async fn tidy(&self) -> Result<bool, sqlx::Error> {
-        if store::forget_calls(&mut self.pool.acquire().await?).await? > 0 {
+        if store::forget_calls(&self.pool).await? > 0 {
             return Ok(false);
         }
         let customers = triggers::missing_limits(&mut self.pool.acquire().await?).await?;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::database::Connection;
+use crate::database::{Connection, Pool};
 use crate::domain::renewal::Renewed;
 
 /// The rules of renewal, and whether renewals are halted.
@@ -255,7 +255,7 @@ pub async fn due(conn: &mut Connection, ids: &[Uuid], until: OffsetDateTime) -> 
 ///
 /// # Errors
 /// Database errors.
-pub async fn forget_calls(conn: &mut Connection) -> Result<u64, sqlx::Error> {
+pub async fn forget_calls(pool: &Pool) -> Result<u64, sqlx::Error> {
     let gone = sqlx::query!(
         "-- limits.delete_old_calls
         DELETE FROM billing.consumptions AS c USING (
@@ -265,7 +265,7 @@ pub async fn forget_calls(conn: &mut Connection) -> Result<u64, sqlx::Error> {
         ) AS old
         WHERE c.workspace_id = old.workspace_id AND c.idempotency_key = old.idempotency_key"
     )
-    .execute(conn)
+    .execute(pool)
     .await?;
     Ok(gone.rows_affected())
 }

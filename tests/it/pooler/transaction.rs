@@ -32,7 +32,8 @@ const LEFT_BEHIND: &str = r#"
     SET statement_timeout = '50ms';
     SET jit = on;
     SET transform_null_equals = on;
-    CREATE TEMPORARY TABLE IF NOT EXISTS outbox (mine integer)"#;
+    CREATE TEMPORARY TABLE IF NOT EXISTS outbox (mine integer);
+    SET ROLE pg_read_all_settings"#;
 
 fn options(url: &str) -> PgConnectOptions {
     // pgbouncer refuses a startup parameter that it does not know
