@@ -175,7 +175,7 @@ pub async fn pending(conn: &mut Connection) -> Result<Status, MigrationError> {
 ///
 /// # Errors
 /// A server that is too old, a newer database with missing migrations, changed migrations, a missing privilege, or any
-/// error of the database. All missing migrations are applied, or none.
+/// error of the database. Migrations that succeeded before the failed one stay.
 pub async fn run(conn: &mut Connection) -> Result<Vec<KnownMigration>, MigrationError> {
     check_server(conn).await?;
     let before = pending(conn).await?;
@@ -195,10 +195,7 @@ pub async fn run(conn: &mut Connection) -> Result<Vec<KnownMigration>, Migration
     if let Some(missing) = role::missing_privilege_to_migrate(conn).await? {
         return Err(MigrationError::Privilege(missing));
     }
-    let mut tx = conn.begin().await?;
-    lock(&mut tx).await?;
-    apply(&mut tx).await?;
-    tx.commit().await?;
+    while apply_next(conn).await? {}
     Ok(before.missing)
 }
 
@@ -251,24 +248,29 @@ pub async fn check_server(conn: &mut Connection) -> Result<(), MigrationError> {
     if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") { Ok(()) } else { Err(MigrationError::Encoding(encoding)) }
 }
 
-/// Creates only what is missing: PostgreSQL checks the privilege to create before it checks whether the object exists.
-async fn apply(conn: &mut Connection) -> Result<(), MigrationError> {
-    if !schema_exists(conn).await? {
-        sqlx::raw_sql("-- migrations.create_schema\nCREATE SCHEMA billing").execute(&mut *conn).await?;
+/// Applies the first missing migration, in one transaction with its row and the lock. Returns false if none is missing.
+async fn apply_next(conn: &mut Connection) -> Result<bool, MigrationError> {
+    let mut tx = conn.begin().await?;
+    lock(&mut tx).await?;
+    // only what is missing: PostgreSQL checks the privilege to create before it checks whether the object exists
+    if !schema_exists(&mut tx).await? {
+        sqlx::raw_sql("-- migrations.create_schema\nCREATE SCHEMA billing").execute(&mut *tx).await?;
     }
-    if !table_exists(conn).await? {
-        sqlx::raw_sql(CREATE_TABLE).execute(&mut *conn).await?;
+    if !table_exists(&mut tx).await? {
+        sqlx::raw_sql(CREATE_TABLE).execute(&mut *tx).await?;
     }
-    let applied = applied(conn).await?;
-    let (migrator, is_applied) = (migrator(), |version| applied.iter().any(|it| it.version == version));
-    for migration in migrator.iter().filter(|migration| !is_applied(migration.version)) {
-        apply_one(conn, migration).await?;
-    }
-    Ok(())
+    let applied = applied(&mut tx).await?;
+    let migrator = migrator();
+    let Some(next) = migrator.iter().find(|one| applied.iter().all(|applied| applied.version != one.version)) else {
+        return Ok(false);
+    };
+    apply(&mut tx, next).await?;
+    tx.commit().await?;
+    Ok(true)
 }
 
 /// sqlx's own function names its prepared statements, and behind a pooler the session may have others by these names.
-async fn apply_one(conn: &mut Connection, migration: &Migration) -> Result<(), MigrationError> {
+async fn apply(conn: &mut Connection, migration: &Migration) -> Result<(), MigrationError> {
     let began = Instant::now();
     let version = migration.version;
     let run = sqlx::raw_sql(migration.sql.clone()).execute(&mut *conn).await;

@@ -334,6 +334,10 @@ async fn missing_for_api(config: &Config, database: &Hosts) -> anyhow::Result<Op
 
 /// Warns if too few connections are allowed. Parts connect when needed, so the shortage may appear days after startup.
 async fn warn_of_few_connections(conn: &mut Connection, parts: u32) -> anyhow::Result<()> {
+    // behind a pooler the limit is that of its sessions
+    if conn.shares_session() {
+        return Ok(());
+    }
     let wanted = parts + SPARE;
     for ConnectionLimit { limit, allowed, .. } in connection_limits(conn).await? {
         if allowed < i64::from(wanted) {

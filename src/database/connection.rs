@@ -6,6 +6,7 @@
 //! transaction needs one round trip, and is prepared once.
 
 use std::fmt::{self, Debug};
+use std::future::ready;
 use std::ops::{Deref, DerefMut};
 
 use futures_util::future::BoxFuture;
@@ -61,7 +62,7 @@ impl Connection {
         Transaction::begin(Held::Borrowed(self), None).await
     }
 
-    /// Begins a transaction with these statements, of which the first is BEGIN.
+    /// Begins a transaction with these statements: BEGIN, up to the first semicolon, then SET LOCAL.
     ///
     /// # Errors
     /// Any error of the database, or an open transaction.
@@ -87,8 +88,18 @@ impl Connection {
         }
     }
 
+    /// After a failed BEGIN with settings: it has begun a transaction that sqlx does not know of, and in which the pooler
+    /// would keep the session.
+    async fn leave_failed_transaction(&mut self) {
+        if self.needs_transaction()
+            && sqlx::raw_sql("-- database.leave_failed_transaction\nROLLBACK").execute(self.as_sqlx()).await.is_err()
+        {
+            self.close_on_drop();
+        }
+    }
+
     /// Whether other clients may use the session after each transaction.
-    pub(super) fn shares_session(&self) -> bool {
+    pub fn shares_session(&self) -> bool {
         self.per_transaction.is_some()
     }
 
@@ -126,7 +137,7 @@ pub async fn connect(address: impl Into<Address>, session: Session) -> Result<Co
     Ok(Connection::single(conn, session.per_transaction(pooler)))
 }
 
-/// A connection whose session has the settings that its statements need.
+/// A connection without a pooler, whose session is set up already.
 impl From<PgConnection> for Connection {
     fn from(inner: PgConnection) -> Self {
         Self::single(inner, None)
@@ -210,6 +221,11 @@ impl<'c> Executor<'c> for &'c mut Connection {
     where
         'c: 'e,
     {
+        if self.shares_session() {
+            return Box::pin(ready(Err(Error::Protocol(
+                "a prepared statement would stay in the pooler's session".into(),
+            ))));
+        }
         self.as_sqlx().prepare_with(sql, parameters)
     }
 
@@ -238,7 +254,10 @@ pub(super) enum Held<'c> {
 impl<'c> Transaction<'c> {
     pub(super) async fn begin(mut conn: Held<'c>, statements: Option<&'static str>) -> Result<Self, Error> {
         let beginning = conn.beginning(statements);
-        PgTransactionManager::begin(conn.as_sqlx(), beginning).await?;
+        if let Err(error) = PgTransactionManager::begin(conn.as_sqlx(), beginning).await {
+            conn.leave_failed_transaction().await;
+            return Err(error);
+        }
         Ok(Self { conn, is_open: true })
     }
 

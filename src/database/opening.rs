@@ -55,7 +55,7 @@ pub fn pool_with(
     let unchecked = if pooler == Pooler::Transaction { Duration::ZERO } else { unchecked };
     // leaves the same time for the new connection
     let check_limit = CHECK_LIMIT.min(acquire_timeout / 2);
-    let (place, turn) = (Arc::new(address), Arc::new(Mutex::new(())));
+    let (address, turn) = (Arc::new(address), Arc::new(Mutex::new(())));
     let mut pool = PgPoolOptions::new();
     if matches!(idle, Idle::Kept) {
         pool = pool.idle_timeout(None).max_lifetime(None);
@@ -71,8 +71,12 @@ pub fn pool_with(
             Box::pin(async move { Ok(known.idle_for < unchecked || is_usable(conn, check_limit).await) })
         })
         .after_release(move |conn, _| {
-            let (place, turn, shortage) = (Arc::clone(&place), Arc::clone(&turn), shortage.clone());
-            Box::pin(async move { Ok(is_answered(conn, &place, &turn).await && !shortage.is_on()) })
+            let (address, turn, shortage) = (Arc::clone(&address), Arc::clone(&turn), shortage.clone());
+            Box::pin(async move {
+                let is_kept = is_answered(conn, &address, &turn).await && !shortage.is_on();
+                // in an open transaction an idle connection would keep a session of the pooler
+                Ok(is_kept && (pooler == Pooler::Session || is_usable(conn, check_limit).await))
+            })
         })
         .connect_lazy_with(options);
     Pool::new(inner, pooler, session)
@@ -90,7 +94,8 @@ pub fn pool_with(
 pub async fn is_usable<'c>(conn: impl PgExecutor<'c>, limit: Duration) -> bool {
     let query = sqlx::raw_sql(
         "-- database.is_usable
-        SELECT NOT current_setting('transaction_read_only')::boolean, now() = statement_timestamp()",
+        SELECT NOT pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool,
+            pg_catalog.now() OPERATOR(pg_catalog.=) pg_catalog.statement_timestamp()",
     )
     .fetch_one(conn);
     let answer = async { query.await.and_then(|row| Ok((row.try_get(0)?, row.try_get(1)?))) };

@@ -44,7 +44,7 @@ impl Pool {
         Transaction::begin(Held::Owned(self.acquire().await?), None).await
     }
 
-    /// Begins a transaction with these statements, of which the first is BEGIN.
+    /// Begins a transaction with these statements: BEGIN, up to the first semicolon, then SET LOCAL.
     ///
     /// # Errors
     /// As [`Pool::acquire`].
@@ -52,15 +52,17 @@ impl Pool {
         Transaction::begin(Held::Owned(self.acquire().await?), Some(statements)).await
     }
 
-    /// A connection that can listen for notifications; `None` behind a pooler in transaction mode, which drops them.
+    /// A connection that can listen for notifications. A pooler in transaction mode drops them.
     ///
     /// # Errors
     /// As [`Pool::acquire`].
-    pub async fn listener(&self) -> Result<Option<PgListener>, Error> {
-        match self.pooler {
-            Pooler::Session => PgListener::connect_with(&self.inner).await.map(Some),
-            Pooler::Transaction => Ok(None),
-        }
+    pub async fn listener(&self) -> Result<PgListener, Error> {
+        PgListener::connect_with(&self.inner).await
+    }
+
+    /// The pooler in front of the server.
+    pub fn pooler(&self) -> Pooler {
+        self.pooler
     }
 
     /// Where new connections go.
@@ -133,7 +135,7 @@ impl<'p> Executor<'p> for &'p Pool {
     }
 }
 
-/// A pool whose sessions have the settings that their statements need.
+/// A pool without a pooler, whose sessions are set up already.
 impl From<PgPool> for Pool {
     fn from(inner: PgPool) -> Self {
         Self { inner, pooler: Pooler::Session, per_transaction: None }

@@ -55,7 +55,7 @@ const COMMON: [(&str, &str); 11] = [
 ];
 
 /// Settings that have an effect in a whole session only.
-const OF_SESSION: [(&str, &str); 6] = [
+const SESSION_ONLY: [(&str, &str); 6] = [
     ("default_transaction_isolation", "'read committed'"),
     ("default_transaction_deferrable", "off"),
     ("idle_session_timeout", "0"),
@@ -64,11 +64,30 @@ const OF_SESSION: [(&str, &str); 6] = [
     ("tcp_keepalives_count", "6"),
 ];
 
-/// Settings that not every server has; `{local}` is whether they end with the transaction.
-const IF_KNOWN: &str = "
+/// Not every server can do this. `{local}`: `true` ends the setting with the transaction.
+const CHECK_CLIENT: &str = "
 SELECT set_config('client_connection_check_interval', '10s', {local}) WHERE version() !~* 'windows|visual c|mingw';
-SELECT set_config('default_toast_compression', 'lz4', {local}) FROM pg_settings
+";
+
+/// Not every server has this.
+const COMPRESS_FAST: &str = "
+SELECT set_config('default_toast_compression', 'lz4', false) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals);
+";
+
+/// Undoes, for one transaction, what other clients may have left in the session: the role, and each setting that a client
+/// can change. Their values in a new session are those of the server, the database and the login. The pooler itself sets
+/// encoding and name. A default of read-only transactions has taken effect already. One pass over the settings, because
+/// it takes half a millisecond: it includes [`COMPRESS_FAST`].
+const AS_IN_A_NEW_SESSION: &str = "
+SET LOCAL statement_timeout = 0;
+SET LOCAL search_path = pg_catalog, pg_temp;
+SET LOCAL role TO DEFAULT;
+SELECT set_config(name, CASE name WHEN 'default_toast_compression' THEN 'lz4' ELSE reset_val END, true) FROM pg_settings
+WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)
+    OR source = 'session' AND name NOT IN ('client_encoding', 'application_name', 'search_path', 'statement_timeout')
+        AND (context = 'user' OR context = 'superuser' AND current_setting('is_superuser')::boolean)
+        AND NOT pg_settings_get_flags(name) && '{NO_RESET,NO_RESET_ALL}';
 ";
 
 /// Changes to the owner of our tables (of the schema if there are no tables yet) if this login is a member of that
@@ -147,18 +166,17 @@ impl Session {
         (pooler == Pooler::Transaction).then_some(self)
     }
 
-    /// The statements that set a transaction up, for a server of this version number (150018 is 15.18). Another client
-    /// may have left the session in another role.
+    /// The statements that set a transaction up, for a server of this version number (150018 is 15.18).
     pub(super) fn of_transaction(&self, server: u32) -> String {
-        String::from("SET LOCAL role TO DEFAULT;\n") + &self.statements(server, "SET LOCAL", &[], "true")
+        AS_IN_A_NEW_SESSION.to_owned() + &self.statements(server, "SET LOCAL", &[], "true")
     }
 
-    fn statements(&self, server: u32, set: &str, further: &[(&str, &str)], local: &str) -> String {
+    fn statements(&self, server: u32, set: &str, extra: &[(&str, &str)], local: &str) -> String {
         let mut text = String::from("-- database.session\n");
-        for (setting, value) in COMMON.iter().chain(further) {
+        for (setting, value) in COMMON.iter().chain(extra) {
             let _ = writeln!(text, "{set} {setting} = {value};");
         }
-        text.push_str(&IF_KNOWN.replace("{local}", local));
+        text.push_str(&CHECK_CLIENT.replace("{local}", local));
         text.push_str(&BECOME_OWNER.replace("{local}", local));
         if self.role == SessionRole::Api {
             text.push_str(&BECOME_API.replace("{local}", local));
@@ -187,7 +205,7 @@ impl Session {
             return Ok(());
         }
         let server = conn.server_version_num().unwrap_or_default();
-        let statements = self.statements(server, "SET", &OF_SESSION, "false");
+        let statements = self.statements(server, "SET", &SESSION_ONLY, "false") + COMPRESS_FAST;
         // several statements in one message: earlier settings already apply to later statements
         sqlx::raw_sql(AssertSqlSafe(statements)).execute(conn).await.map(|_| ())
     }

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::address::Pooler;
 use super::limits::{ConnectionLimit, connection_limits};
 use super::pool::Pool;
 use super::reason::is_refused;
@@ -116,6 +117,10 @@ impl Keeper {
 
     /// Counts free connections. `fits_since`: time since when all parts have had enough.
     async fn count(&self, fits_since: Option<Instant>) -> Option<Instant> {
+        // a pooler keeps its sessions open, up to a limit of its own
+        if self.first.last()?.pooler() == Pooler::Transaction {
+            return None;
+        }
         let counted = async {
             let mut conn = self.first.last()?.acquire().await.ok()?;
             connection_limits(&mut conn).await.ok()

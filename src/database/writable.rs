@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use sqlx::Row;
+use sqlx::{AssertSqlSafe, Row};
 
 use super::sql_error::message;
 
@@ -29,7 +29,7 @@ INSERT INTO pg_temp.billing_sync_write_check VALUES (true);
 ";
 
 /// Removes the table from a session that others use next.
-const FORGET: &str = "-- database.forget_write\nDROP TABLE pg_temp.billing_sync_write_check";
+const FORGET: &str = "DROP TABLE pg_temp.billing_sync_write_check";
 
 /// A database that accepts writes, and how that was tested.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,12 +114,9 @@ pub async fn check_writable(conn: &mut Connection) -> Result<Writable, NotWritab
 }
 
 async fn write(conn: &mut Connection) -> Result<(), sqlx::Error> {
-    let mut tx = conn.begin().await?;
-    sqlx::raw_sql(WRITE).execute(&mut *tx).await?;
-    if tx.shares_session() {
-        sqlx::raw_sql(FORGET).execute(&mut *tx).await?;
-    }
-    tx.commit().await
+    let forget = if conn.shares_session() { FORGET } else { "" };
+    // several statements in one message are one transaction
+    sqlx::raw_sql(AssertSqlSafe(format!("{WRITE}{forget}"))).execute(conn).await.map(|_| ())
 }
 
 fn of_error(error: sqlx::Error) -> NotWritable {

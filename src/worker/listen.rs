@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::database::shortage::Shortage;
-use crate::database::{self, Pool, Session};
+use crate::database::{self, Pool, Pooler, Session};
 use crate::outbox::wake::CHANNEL;
 
 /// Time without a notification after which the connection is checked. A host that vanished would stay silent for ever,
@@ -32,6 +32,10 @@ const REGULARLY: Duration = Duration::from_secs(1);
 /// Listens on the database of the workers until `shutdown`, and reconnects after every loss. While connections are
 /// scarce it gives its own up.
 pub(super) async fn run(workers: Pool, wake: watch::Sender<()>, shortage: Shortage, shutdown: CancellationToken) {
+    if workers.pooler() == Pooler::Transaction {
+        shutdown.run_until_cancelled(wake_regularly(&wake)).await;
+        return;
+    }
     while shutdown.run_until_cancelled(shortage.until(false)).await.is_some() {
         // a pool of its own: a dropped listener still writes to its connection, and if the host has vanished that would
         // block a place in the worker's pool
@@ -54,8 +58,7 @@ pub(super) async fn run(workers: Pool, wake: watch::Sender<()>, shortage: Shorta
 /// Listens until the connection is lost; returns the error.
 async fn listen(pool: &Pool, wake: &watch::Sender<()>) -> sqlx::Error {
     let mut listener = match pool.listener().await {
-        Ok(Some(listener)) => listener,
-        Ok(None) => wake_regularly(wake).await,
+        Ok(listener) => listener,
         Err(error) => return error,
     };
     if let Err(error) = listener.listen(CHANNEL).await {

@@ -179,6 +179,10 @@ async fn connections(conn: &mut Connection, wanted: Option<u32>) -> Result<Check
         return Err(sqlx::Error::RowNotFound);
     };
     let there = format!("the {limit} allows {allowed}, of which {open} are open");
+    if conn.shares_session() {
+        let detail = format!("{there}; how many sessions the pooler opens is its own setting");
+        return Ok(Check::ok("connections", detail));
+    }
     Ok(match wanted.map(|parts| parts + SPARE) {
         Some(wanted) if allowed < i64::from(wanted) => Check::warning(
             "connections",

@@ -31,6 +31,8 @@ pub(super) struct Figures {
 
 /// Why processes are unknown if the operator has named the sessions.
 const NAMED: &str = "the connection string sets application_name";
+/// Why processes are unknown if sessions do not belong to them.
+const SHARED: &str = "processes share sessions, behind a pooler in transaction mode";
 
 impl Figures {
     /// Reads all parts, each in a statement of its own. `is_named`: the connection string sets `application_name`, so
@@ -40,9 +42,11 @@ impl Figures {
     /// The connection is lost, or the server shuts down.
     pub(super) async fn read(conn: &mut Connection, is_named: bool) -> Result<Self, sqlx::Error> {
         let server = status::server(conn).await?;
-        let processes = known(instance::instances(conn).await)?;
-        let processes = processes
-            .and_then(|found| if is_named && found.processes.is_empty() { Err(NAMED.to_owned()) } else { Ok(found) });
+        let processes = match known(instance::instances(conn).await)? {
+            Ok(_) if conn.shares_session() => Err(SHARED.to_owned()),
+            Ok(found) if is_named && found.processes.is_empty() => Err(NAMED.to_owned()),
+            found => found,
+        };
         Ok(Self {
             server,
             processes,
@@ -60,13 +64,13 @@ impl Figures {
         })
     }
 
-    /// Each unknown part and the reason.
+    /// Each unknown part and the reason. Behind a pooler, processes are never known; that is no problem to solve.
     pub(super) fn unknown(&self) -> Vec<(&'static str, &str)> {
         fn reason<T>(part: &Part<T>) -> Option<&str> {
             part.as_ref().err().map(String::as_str)
         }
         let parts = [
-            ("processes", reason(&self.processes)),
+            ("processes", reason(&self.processes).filter(|reason| *reason != SHARED)),
             ("settings of processes", reason(&self.contradicting)),
             ("queue", reason(&self.outbox)),
             ("rates", reason(&self.flow)),

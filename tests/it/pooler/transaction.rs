@@ -1,6 +1,8 @@
 //! Transaction mode: every part and every command gives the results of a direct connection, whatever other clients leave
 //! in the sessions of the pooler, and leaves nothing in them itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
@@ -22,6 +24,7 @@ const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What another client may leave in a session, each of which would change or fail our statements.
 const LEFT_BEHIND: &str = r#"
+    RESET ROLE;
     SET search_path = nowhere;
     SET "TimeZone" = 'Pacific/Auckland';
     SET "IntervalStyle" = 'sql_standard';
@@ -32,6 +35,11 @@ const LEFT_BEHIND: &str = r#"
     SET statement_timeout = '50ms';
     SET jit = on;
     SET transform_null_equals = on;
+    SET synchronous_commit = off;
+    SET work_mem = '64kB';
+    SET row_security = off;
+    SET enable_indexscan = off;
+    SET session_replication_role = replica;
     CREATE TEMPORARY TABLE IF NOT EXISTS outbox (mine integer);
     SET ROLE pg_read_all_settings"#;
 
@@ -43,13 +51,17 @@ fn options(url: &str) -> PgConnectOptions {
 /// A name that sqlx gives to a prepared statement. Fails in a session that has it already.
 const PREPARED: &str = "PREPARE sqlx_s_1 AS SELECT 'another client'";
 
-/// Another client of the pooler, which leaves settings, tables and prepared statements in its sessions.
-fn neighbour(url: &str) -> JoinHandle<()> {
+/// Another client of the pooler, which leaves settings, tables and prepared statements in its sessions, and counts how
+/// often it did.
+fn neighbour(url: &str, rounds: Arc<AtomicU32>) -> JoinHandle<()> {
     let options = options(url);
     tokio::spawn(async move {
         let mut conn = options.connect().await.unwrap();
         loop {
-            sqlx::raw_sql(LEFT_BEHIND).execute(&mut conn).await.unwrap();
+            // on a loaded machine, its own timeouts may end it
+            if sqlx::raw_sql(LEFT_BEHIND).execute(&mut conn).await.is_ok() {
+                rounds.fetch_add(1, Ordering::Relaxed);
+            }
             let _ = sqlx::raw_sql(PREPARED).execute(&mut conn).await;
             sleep(Duration::from_millis(5)).await;
         }
@@ -149,10 +161,11 @@ async fn the_rows_are_those_of_a_direct_connection() {
     for pool_size in [3, 20] {
         let database = cluster::empty_database().await;
         let pooler = Pooler::start(&database, "transaction", pool_size).await;
-        let neighbour = neighbour(&pooler.url);
+        let rounds = Arc::default();
+        let neighbour = neighbour(&pooler.url, Arc::clone(&rounds));
         let rows = story.rows(&database, &pooler.url, &[MODE]).await;
-        assert!(!neighbour.is_finished(), "the neighbour has failed");
         neighbour.abort();
+        assert!(rounds.load(Ordering::Relaxed) > 20, "the other client did nothing");
         assert_eq!(rows, expected, "{pool_size} sessions");
     }
 }
@@ -164,32 +177,39 @@ async fn every_command_works_and_leaves_nothing_in_the_session() {
     let database = cluster::empty_database().await;
     let pooler = Pooler::start(&database, "transaction", 1).await;
     let environment = story.environment(&[MODE]);
+    let mut faults = Vec::new();
     for (arguments, expected) in [
         ("migrate", "applied 0001"),
         ("migrate", "nothing to do"),
         ("backfill", "objects"),
         ("backfill --json", "\"complete\":true"),
         ("verify", "0 rows differ"),
-        ("reconcile", ""),
-        ("rebuild", ""),
-        ("renew", ""),
+        ("reconcile", "is stored now"),
+        ("rebuild", "0 rows changed"),
+        ("renew", "renewed"),
         ("status", "queue"),
-        ("doctor --json", "\"writes\""),
-        ("doctor --list-orphans", ""),
-        ("outbox list", ""),
-        ("outbox prune --dry-run", ""),
-        ("token create --scopes workspaces:admin", ""),
+        ("doctor", "ok writes a test row was written"),
+        ("doctor --orphans", "a workspace"),
+        ("outbox list", "evt_"),
+        ("outbox prune --dry-run", "nothing to remove"),
+        ("token create --scopes workspaces:admin", "created token"),
         ("token list", "workspaces:admin"),
-        ("writes list", ""),
-        ("explain cus_1", ""),
+        ("writes list", "no changes"),
+        ("explain cus_1", "active since"),
     ] {
         let arguments: Vec<&str> = arguments.split(' ').collect();
         let (exit, text) = run_with(&arguments, &pooler.url, &environment).await;
-        let is_diagnosis = arguments[0] == "doctor";
-        assert!(exit == Some(0) || is_diagnosis, "{arguments:?}: {exit:?} {text}");
-        assert!(text.contains(expected), "{arguments:?}: {text}");
-        assert_eq!(left_in_session(&pooler.url).await, CLEAN, "{arguments:?}");
+        // Stripe's clock differs in this test
+        let is_report = arguments == ["doctor"];
+        if exit != Some(i32::from(is_report)) || !text.contains(expected) {
+            faults.push(format!("{arguments:?}: {exit:?} {text}"));
+        }
+        let left = left_in_session(&pooler.url).await;
+        if left != CLEAN {
+            faults.push(format!("{arguments:?} leaves {left}"));
+        }
     }
+    assert!(faults.is_empty(), "{faults:#?}");
     let mut conn = database.options.connect().await.unwrap();
     let locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'";
     assert_eq!(sqlx::query_scalar::<_, i64>(locks).fetch_one(&mut conn).await.unwrap(), 0);

@@ -196,7 +196,7 @@ async fn a_commit_is_durable_despite_the_database_default() {
 #[tokio::test]
 async fn the_workers_are_woken_after_a_commit_and_not_for_a_duplicate() {
     let app = app().await;
-    let mut listener = app.pool.listener().await.unwrap().unwrap();
+    let mut listener = app.pool.listener().await.unwrap();
     listener.listen("billing_sync_outbox").await.unwrap();
     app.deliver(&event("evt_1", "")).await;
     timeout(Duration::from_secs(5), listener.recv()).await.expect("a notification").unwrap();

@@ -140,7 +140,7 @@ async fn events_of_a_connected_account_are_stored_as_its_own() {
 #[tokio::test]
 async fn found_events_wake_the_workers() {
     let sync = compared().await;
-    let mut listener = sync.app.pool.listener().await.unwrap().unwrap();
+    let mut listener = sync.app.pool.listener().await.unwrap();
     listener.listen("billing_sync_outbox").await.unwrap();
     compare(&sync).await;
     sync.stripe.customer(json!({ "name": "Bo" }));
