@@ -199,14 +199,14 @@ pub async fn run(config: Config) -> anyhow::Result<ExitCode> {
     if let Some(embedded) = &config.embedded {
         let mut cluster = start_embedded(embedded).await?;
         let database = Hosts::from(cluster.connect_options());
-        let served = serve(&config, &database, &mut signals, cluster.ended()).await;
+        let served = Box::pin(serve(&config, &database, &mut signals, cluster.ended())).await;
         cluster.stop().await?;
         return served;
     }
     // `configure` guarantees that there is one
     let database =
         config.database.hosts.clone().context("no database is configured; set DATABASE_URL, or use --embedded")?;
-    serve(&config, &database, &mut signals, std::future::pending()).await
+    Box::pin(serve(&config, &database, &mut signals, std::future::pending())).await
 }
 
 async fn start_embedded(config: &EmbeddedConfig) -> anyhow::Result<Cluster> {

@@ -162,7 +162,7 @@ impl Keeper {
     /// Number of connections that all parts want.
     fn wanted(&self) -> u32 {
         let pools = self.first.iter().chain(&self.others);
-        pools.map(|pool| pool.max_size()).sum::<u32>() + self.other_connections
+        pools.map(Pool::max_size).sum::<u32>() + self.other_connections
     }
 
     /// Number of wanted connections that are not open.

@@ -104,7 +104,7 @@ async fn on<W: Write>(
     let secret = random_secret();
     let config = config(&secret, keep)?;
     let own_secret = config.receiver.as_ref().and_then(|receiver| receiver.secrets.first().cloned());
-    let service = Service::bind(&config, &database).await?;
+    let service = Service::bind(&config, &(&database).into()).await?;
     let (Some(webhooks), Some(own_secret)) = (service.webhook_addr(), own_secret) else {
         return Err(io::Error::other("the demo's receiver did not start").into());
     };

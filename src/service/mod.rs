@@ -103,8 +103,7 @@ impl Service {
     ///
     /// # Errors
     /// When an address cannot be bound.
-    pub async fn bind(config: &ServiceConfig, database: impl Into<Address>) -> Result<Self, StartError> {
-        let database = &database.into();
+    pub async fn bind(config: &ServiceConfig, database: &Address) -> Result<Self, StartError> {
         let registry = Registry::new();
         let parts = config.parts();
         let metrics = ProcessMetrics::of(&registry, parts)?;

@@ -131,7 +131,7 @@ impl CountingServer {
             )
         });
         execute(&mut own.conn, "CREATE EXTENSION pg_stat_statements").await;
-        let pool = pool(&own.cluster.connect_options(), Session::BACKGROUND, 2, Duration::from_secs(30));
+        let pool = pool(own.cluster.connect_options(), Session::BACKGROUND, 2, Duration::from_secs(30));
         Self { own, pool, next: 0 }
     }
 

@@ -20,7 +20,7 @@ use crate::support::stripe::{Epoch, FakeStripe};
 const MODE: (&str, &str) = ("BILLING_SYNC_POOLER", "transaction");
 
 /// Longer than any step takes on a loaded machine.
-const TIMEOUT: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 /// What another client may leave in a session, each of which would change or fail our statements.
 const LEFT_BEHIND: &str = r#"

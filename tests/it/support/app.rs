@@ -104,7 +104,7 @@ impl TestApp {
 
     pub(crate) async fn start_with(config: ServiceConfig) -> Self {
         let database = cluster::database().await;
-        let service = Service::bind(&config, &database.options).await.unwrap();
+        let service = Service::bind(&config, &(&database.options).into()).await.unwrap();
         let webhooks = service.webhook_addr().unwrap();
         let api = service.api_addr();
         let shutdown = CancellationToken::new();

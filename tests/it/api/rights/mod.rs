@@ -79,7 +79,7 @@ impl ApiProcess {
             maintenance: None,
             ops: OpsConfig { listen: free },
         };
-        let service = Service::bind(&parts, database).await.unwrap();
+        let service = Service::bind(&parts, &database.into()).await.unwrap();
         let (api, ops) = (service.api_addr().unwrap(), service.ops_addr());
         let shutdown = CancellationToken::new();
         let running = tokio::spawn(service.run(shutdown.clone()));
