@@ -29,7 +29,7 @@ pub struct WebhookEndpoint {
     pub livemode: Option<bool>,
     /// The version of its events; `None`: the default of the account, or of each connected account.
     pub api_version: Option<String>,
-    /// The event types that it receives, or [`ALL`].
+    /// The event types that it receives, or `*` for all.
     pub enabled_events: Vec<String>,
 }
 
