@@ -11,7 +11,7 @@ use serde_json::json;
 use url::Url;
 use uuid::Uuid;
 
-use super::endpoints;
+use super::endpoints::{self, Named};
 use crate::base::clock::RemoteClock;
 use crate::base::text::counted;
 use crate::cli::confirm::ConfirmArgs;
@@ -104,7 +104,7 @@ impl Fix<'_> {
             Ok(found) => found,
             Err(error) => return refuse(&explained(&error)),
         };
-        let changes = match self.plan(found) {
+        let changes = match self.plan(&found) {
             Ok(changes) => changes,
             Err(wrong) => return refuse(&wrong),
         };
@@ -112,27 +112,25 @@ impl Fix<'_> {
     }
 
     /// The changes that make the endpoint complete.
-    fn plan(&self, found: Vec<WebhookEndpoint>) -> Result<Vec<Change>, String> {
-        let add = |endpoint: WebhookEndpoint| {
+    fn plan(&self, found: &[WebhookEndpoint]) -> Result<Vec<Change>, String> {
+        let add = |endpoint: &WebhookEndpoint| {
             let missing = endpoint.missing_types();
-            (!missing.is_empty()).then_some(Change::Add(endpoint, missing))
+            (!missing.is_empty()).then(|| Change::Add(endpoint.clone(), missing))
         };
         if let Some(url) = self.url {
-            let named: Vec<WebhookEndpoint> = found.into_iter().filter(|one| endpoints::is_at(one, url)).collect();
-            if named.is_empty() {
-                return Ok(vec![Change::Create(url.to_owned())]);
-            }
-            return Ok(named.into_iter().filter_map(add).collect());
+            let named = Named::find(found, url, self.has_accounts);
+            let create = named.is_own_missing.then(|| Change::Create(url.to_owned()));
+            return Ok(create.into_iter().chain(named.own.into_iter().chain(named.connect).filter_map(add)).collect());
         }
-        let useful = found.into_iter().filter(|one| one.is_enabled && one.is_useful());
-        let (connect, own): (Vec<_>, Vec<_>) = useful.partition(|one| one.is_connect);
+        let useful = found.iter().filter(|endpoint| endpoint.is_enabled && endpoint.is_useful());
+        let (connect, own): (Vec<_>, Vec<_>) = useful.partition(|endpoint| endpoint.is_connect);
         let mut changes = Vec::new();
         for group in [Some(own), self.has_accounts.then_some(connect)].into_iter().flatten() {
-            if group.iter().any(|one| one.missing_types().is_empty()) {
+            if group.iter().any(|endpoint| endpoint.missing_types().is_empty()) {
                 continue;
             }
             if group.len() > 1 {
-                let names: Vec<String> = group.iter().map(endpoints::name).collect();
+                let names: Vec<String> = group.iter().map(|endpoint| endpoints::name(endpoint)).collect();
                 return Err(format!(
                     "several webhook endpoints send events that rows need: {}; name the one that leads to this service \
                      with --endpoint-url",

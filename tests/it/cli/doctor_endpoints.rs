@@ -110,6 +110,8 @@ async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
     let with_accounts = || report(&database, &stripe, &[], &[("BILLING_SYNC_ACCOUNTS", "acct_1")]);
     let (status, text) = with_accounts();
     assert!(status == 0 && text.contains("warn endpoints no enabled webhook endpoint of Connect at Stripe"), "{text}");
+    let create = "fix: create an endpoint of Connect in the Stripe dashboard";
+    assert!(text.contains(create) && !text.contains("doctor --fix"), "{text}");
     let few = ["price.created".to_owned()];
     let connect = stripe.webhook_endpoint("https://connect.example", &few, json!({ "application": "ca_1" }));
     let (_, text) = with_accounts();
@@ -119,6 +121,43 @@ async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
     );
     let (_, text) = report(&database, &stripe, &[], &[]);
     assert!(!text.contains(&connect), "{text}");
+    // an endpoint of Connect is replaced in the dashboard, too
+    stripe.set_endpoint(&connect, "enabled_events", json!(["*"]));
+    stripe.set_endpoint(&connect, "api_version", json!("2019-12-03"));
+    let (_, text) = with_accounts();
+    let replace = "Stripe cannot change the API version of an endpoint: create an endpoint of Connect";
+    assert!(text.contains("of API version 2019-12-03") && text.contains(replace), "{text}");
+    assert!(!text.contains("doctor --fix"), "{text}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_an_endpoint_of_each_kind_by_its_url() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    let report = |accounts: &[(&str, &str)]| report(&database, &stripe, &["--endpoint-url", URL], accounts);
+    let accounts = &[("BILLING_SYNC_ACCOUNTS", "acct_1")];
+    let all = ["*".to_owned()];
+    let connect = stripe.webhook_endpoint(URL, &all, json!({ "application": "ca_1" }));
+    let (status, text) = report(accounts);
+    let missing = format!("FAIL endpoints Stripe has no webhook endpoint with the URL {URL} for events of the account");
+    assert!(status == 1 && text.contains(&missing), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} {URL} (Connect) sends all")), "{text}");
+    let ours = stripe.webhook_endpoint(URL, &all, json!({}));
+    let (status, text) = report(accounts);
+    assert!(status == 0 && text.contains(&format!("ok endpoints {ours} {URL} sends all")), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} {URL} (Connect) sends all")), "{text}");
+    let (_, text) = report(&[]);
+    assert!(!text.contains(&connect), "{text}");
+    // the URL of an endpoint of Connect: that of the account has another one
+    stripe.set_endpoint(&ours, "url", json!("https://ours.example"));
+    let (status, text) = report(accounts);
+    assert!(status == 0 && text.contains(&format!("ok endpoints {ours} https://ours.example sends all")), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} {URL} (Connect) sends all")), "{text}");
+    // no endpoint of Connect has the URL: it is found by its event types
+    stripe.set_endpoint(&ours, "url", json!(URL));
+    stripe.set_endpoint(&connect, "url", json!("https://connect.example"));
+    let (status, text) = report(accounts);
+    assert!(status == 0 && text.contains(&format!("ok endpoints {ours} {URL} sends all")), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} https://connect.example (Connect) sends all")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
