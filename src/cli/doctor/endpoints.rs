@@ -118,7 +118,7 @@ fn is_at(endpoint: &WebhookEndpoint, url: &str) -> bool {
 fn named_endpoints(named: &[&WebhookEndpoint], livemode: Option<bool>) -> Vec<Check> {
     let check = |endpoint: &&WebhookEndpoint| {
         if endpoint.is_enabled {
-            return enabled_endpoint(endpoint, livemode);
+            return enabled_endpoint(endpoint, livemode, "");
         }
         let detail = format!("{} is disabled at Stripe, so no event is sent", name(endpoint));
         Check::failed("endpoints", detail, ENABLE)
@@ -138,17 +138,38 @@ fn group<'a>(
     let useful: Vec<&WebhookEndpoint> = found.filter(|endpoint| endpoint.is_useful()).collect();
     let (enabled, disabled): (Vec<&WebhookEndpoint>, Vec<&WebhookEndpoint>) =
         useful.into_iter().partition(|endpoint| endpoint.is_enabled);
-    let complete = enabled.iter().find(|endpoint| endpoint.missing_types().is_empty());
-    let mut checks = match (enabled.as_slice(), complete) {
+    let (incomplete, complete): (Vec<&WebhookEndpoint>, Vec<&WebhookEndpoint>) =
+        enabled.iter().partition(|endpoint| !endpoint.missing_types().is_empty());
+    let mut checks = match (enabled.as_slice(), complete.first()) {
         ([], _) => vec![none(is_connect)],
-        ([only], _) => vec![enabled_endpoint(only, livemode)],
-        (_, Some(complete)) => vec![enabled_endpoint(complete, livemode)],
+        ([only], _) => vec![enabled_endpoint(only, livemode, "")],
+        (_, Some(complete)) => vec![enabled_endpoint(complete, livemode, &others(&incomplete))],
         (several, None) => vec![several_incomplete(several)],
     };
     checks.extend(disabled.into_iter().map(|endpoint| {
         Check::warning("endpoints", format!("{} is disabled at Stripe: no event is sent there", name(endpoint)), ENABLE)
     }));
     checks
+}
+
+/// Names the incomplete endpoints beside a complete one: any of them may be the one that leads to this service.
+fn others(incomplete: &[&WebhookEndpoint]) -> String {
+    if incomplete.is_empty() {
+        return String::new();
+    }
+    let more = if incomplete.len() > NAMED { ", …" } else { "" };
+    let urls: Vec<&str> = incomplete.iter().take(NAMED).map(|endpoint| endpoint.url.as_str()).collect();
+    let urls = urls.join(", ");
+    match incomplete.len() {
+        1 => format!(
+            ". 1 other endpoint sends only some of the types ({urls}): if it leads to this service, check it with \
+             --endpoint-url"
+        ),
+        count => format!(
+            ". {count} other endpoints send only some of the types ({urls}{more}): if one leads to this service, check \
+             it with --endpoint-url"
+        ),
+    }
 }
 
 fn none(is_connect: bool) -> Check {
@@ -168,8 +189,8 @@ fn none(is_connect: bool) -> Check {
     Check::warning("endpoints", detail, fix)
 }
 
-/// An enabled endpoint.
-fn enabled_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>) -> Check {
+/// An enabled endpoint; `note` is added to the detail.
+fn enabled_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>, note: &str) -> Check {
     let name = name(endpoint);
     if let (Some(of_key), Some(of_endpoint)) = (livemode, endpoint.livemode)
         && of_key != of_endpoint
@@ -193,12 +214,12 @@ fn enabled_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>) -> Check
     if details.is_empty() {
         let version = match &endpoint.api_version {
             Some(version) => format!("API version {version}"),
-            None if endpoint.is_connect => "the default API version of each account".to_owned(),
-            None => "the default API version of the account".to_owned(),
+            None if endpoint.is_connect => format!("the default API version of each account, {NOT_SHOWN}"),
+            None => format!("the default API version of the account, {NOT_SHOWN}"),
         };
-        return Check::ok("endpoints", format!("{name} sends all event types that rows need, in {version}"));
+        return Check::ok("endpoints", format!("{name} sends all event types that rows need, in {version}{note}"));
     }
-    Check::warning("endpoints", format!("{name} {}", details.join("; it ")), fixes.join(". "))
+    Check::warning("endpoints", format!("{name} {}{note}", details.join("; it ")), fixes.join(". "))
 }
 
 const REPLACE: &str = "Stripe cannot change the API version of an endpoint: delete this one and run `billing-sync doctor \
@@ -208,6 +229,8 @@ const REPLACE: &str = "Stripe cannot change the API version of an endpoint: dele
 const REPLACE_CONNECT: &str = "Stripe cannot change the API version of an endpoint: create an endpoint of Connect with the \
                                same URL and a supported version in the Stripe dashboard, add its signing secret to \
                                STRIPE_WEBHOOK_SECRET after a comma, restart `serve`, and then delete this one";
+
+const NOT_SHOWN: &str = "which Stripe's API does not show";
 
 /// Several endpoints, none of which sends all types.
 fn several_incomplete(several: &[&WebhookEndpoint]) -> Check {
