@@ -89,7 +89,7 @@ impl Fix<'_> {
             Ok(conn) => conn,
             Err(wrong) => return refuse(&wrong),
         };
-        match check::check_key(&api, &mut conn, config.read_margin).await?.status {
+        let unverified = match check::check_key(&api, &mut conn, config.read_margin).await?.status {
             KeyStatus::OtherAccount(shown_by) => {
                 return refuse(&format!(
                     "STRIPE_WRITE_KEY belongs to another account or mode than the stored data: {shown_by}; nothing was \
@@ -97,8 +97,16 @@ impl Fix<'_> {
                 ));
             }
             KeyStatus::Refused(error) => return refuse(&explained(&error)),
-            KeyStatus::Verified | KeyStatus::Unverified | KeyStatus::Unanswered(_) => {}
-        }
+            KeyStatus::Unanswered(error) if !error.is_forbidden() && self.confirm.is_given() => {
+                return refuse(&format!(
+                    "could not check whether STRIPE_WRITE_KEY belongs to the account of the stored data: {error}; try \
+                     again, or confirm on a terminal instead of with --yes; nothing was changed"
+                ));
+            }
+            KeyStatus::Unanswered(error) => Some(error.to_string()),
+            KeyStatus::Unverified => Some("there is no stored event to check".to_owned()),
+            KeyStatus::Verified => None,
+        };
         drop(conn);
         let found = match endpoints::list(&api).await {
             Ok(found) => found,
@@ -108,7 +116,7 @@ impl Fix<'_> {
             Ok(changes) => changes,
             Err(wrong) => return refuse(&wrong),
         };
-        self.make(&api, config, changes).await
+        self.make(&api, config, changes, unverified.as_deref()).await
     }
 
     /// The changes that make the endpoint complete.
@@ -142,7 +150,14 @@ impl Fix<'_> {
         Ok(changes)
     }
 
-    async fn make(&self, api: &HttpStripe, config: &StripeConfig, changes: Vec<Change>) -> anyhow::Result<Fixed> {
+    /// Makes the changes; `unverified` is the reason why the account of the key is not known to be the right one.
+    async fn make(
+        &self,
+        api: &HttpStripe,
+        config: &StripeConfig,
+        changes: Vec<Change>,
+        unverified: Option<&str>,
+    ) -> anyhow::Result<Fixed> {
         if changes.is_empty() {
             self.print(
                 &json!({ "fix": "endpoints", "changes": 0 }),
@@ -169,6 +184,11 @@ impl Fix<'_> {
                 ),
             };
             writeln!(plan, "{}", output::wrapped("  ", &text))?;
+        }
+        if let Some(why) = unverified {
+            let text =
+                format!("Not verified: whether STRIPE_WRITE_KEY belongs to the account of the stored data, because {why}.");
+            writeln!(plan, "{}", output::wrapped("", &text))?;
         }
         // standard output has only JSON then
         if self.is_json {

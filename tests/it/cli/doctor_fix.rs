@@ -62,6 +62,7 @@ async fn missing_event_types_are_added_after_a_confirmation() {
     for part in [
         "This changes webhook endpoints at Stripe (test mode):".to_owned(),
         format!("{ours} {URL} also sends {count} event types: all of charge, charge.dispute,"),
+        "Not verified: whether STRIPE_WRITE_KEY belongs to the account of the stored data".to_owned(),
         format!("Added {count} event types to {ours}."),
         format!("ok endpoints {ours} {URL} sends all event types that rows need"),
     ] {
@@ -116,6 +117,18 @@ async fn an_endpoint_of_connect_is_no_endpoint_of_the_account() {
     let line = fix(other);
     assert_eq!((&line["endpoint"], &line["url"]), (&json!(connect), &json!(other)));
     assert_eq!(fix(other), json!({ "fix": "endpoints", "changes": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_changed_without_a_question_while_the_account_of_the_key_is_unknown() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    stripe.webhook_endpoint(URL, &["price.created".to_owned()], json!({}));
+    stripe.fail_next_under("/v1/account", 100, Fault::ServerError);
+    let output = fix(&database, &stripe, stripe.write_key(), &["--yes"]);
+    let errors = words(&output.stderr);
+    let expected = "could not check whether STRIPE_WRITE_KEY belongs to the account of the stored data";
+    assert!(code(&output) == 2 && errors.contains(expected) && errors.contains("nothing was changed"), "{errors}");
+    assert_eq!(stripe.writes(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
