@@ -130,11 +130,7 @@ const ENABLE: &str = "correct what made its deliveries fail, and enable it in th
                       Webhooks";
 
 /// The endpoints that send any of the types, either those of Connect or those of the account.
-fn group<'a>(
-    found: impl Iterator<Item = &'a WebhookEndpoint>,
-    is_connect: bool,
-    livemode: Option<bool>,
-) -> Vec<Check> {
+fn group<'a>(found: impl Iterator<Item = &'a WebhookEndpoint>, is_connect: bool, livemode: Option<bool>) -> Vec<Check> {
     let useful: Vec<&WebhookEndpoint> = found.filter(|endpoint| endpoint.is_useful()).collect();
     let (enabled, disabled): (Vec<&WebhookEndpoint>, Vec<&WebhookEndpoint>) =
         useful.into_iter().partition(|endpoint| endpoint.is_enabled);

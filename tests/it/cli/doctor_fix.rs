@@ -177,6 +177,10 @@ async fn a_change_that_stripe_refuses_is_a_failure_with_its_fix() {
     stripe.fail_next_of("POST", POST, 1, Fault::BadRequest { code: "parameter_invalid" });
     let (status, errors, _) = fix();
     assert!(status == 1 && errors.contains("were not changed: stripe refuses the request (400"), "{errors}");
+    assert!(
+        errors.contains("make the change in the Stripe dashboard") && !errors.contains("run this again"),
+        "{errors}"
+    );
     stripe.forbid(&[POST], "rak_webhook_read");
     let (status, errors, _) = fix();
     assert!(status == 2 && errors.contains("STRIPE_WRITE_KEY may not read webhook endpoints"), "{errors}");
