@@ -31,6 +31,11 @@ impl ConfirmArgs {
         Err(output::refuse("the command needs a confirmation, and there is no terminal to ask on: add --yes"))
     }
 
+    /// Whether the flag is given, so that the operator is not asked.
+    pub(super) fn is_given(&self) -> bool {
+        self.yes
+    }
+
     /// Asks on the terminal, unless the flag is given. Anything but yes, also the end of the input, is no.
     ///
     /// # Errors

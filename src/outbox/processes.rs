@@ -4,7 +4,6 @@
 //! Each process writes a heartbeat. Settings are texts as `BILLING_SYNC_RETENTION=90d`; a process has only those that
 //! its roles use, so processes are compared setting by setting. Read by `doctor` and `status`.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::database::Connection;
@@ -114,55 +113,26 @@ pub async fn heartbeat(
 }
 
 /// Returns the processes with a heartbeat in the last half minute whose settings differ, each with those settings only.
+/// Two processes are compared only if each had a heartbeat after the start of the other: otherwise one of them may have
+/// ended before, in a restart with new settings.
 ///
 /// # Errors
 /// Database errors.
 pub async fn contradicting(conn: &mut Connection) -> Result<Vec<Process>, sqlx::Error> {
-    let active: Vec<Process> = sqlx::query_as(
-        "-- outbox.active_processes
-        SELECT name, settings FROM billing.running_processes
-        WHERE heartbeat_at > clock_timestamp() - interval '30 s' ORDER BY name",
+    sqlx::query_as(
+        "-- outbox.differing_processes
+        WITH active AS (
+            SELECT * FROM billing.running_processes WHERE heartbeat_at > clock_timestamp() - interval '30 s')
+        SELECT mine.name, array_agg(DISTINCT ours.setting ORDER BY ours.setting) AS settings
+        FROM active AS mine
+        JOIN active AS other ON other.process_id <> mine.process_id
+            AND other.heartbeat_at > mine.started_at AND mine.heartbeat_at > other.started_at
+        CROSS JOIN unnest(mine.settings) AS ours (setting)
+        JOIN unnest(other.settings) AS theirs (setting)
+            ON split_part(theirs.setting, '=', 1) = split_part(ours.setting, '=', 1) AND theirs.setting <> ours.setting
+        GROUP BY mine.process_id, mine.name
+        ORDER BY mine.name",
     )
     .fetch_all(conn)
-    .await?;
-    Ok(differing(active))
-}
-
-/// Only the processes whose settings differ, and only those settings.
-fn differing(active: Vec<Process>) -> Vec<Process> {
-    let mut values: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for setting in active.iter().flat_map(|process| &process.settings) {
-        values.entry(name(setting).to_owned()).or_default().insert(setting.clone());
-    }
-    let differs = |setting: &String| values.get(name(setting)).is_some_and(|values| values.len() > 1);
-    let of = |Process { name, settings }: Process| {
-        let settings: Vec<String> = settings.into_iter().filter(differs).collect();
-        (!settings.is_empty()).then_some(Process { name, settings })
-    };
-    active.into_iter().filter_map(of).collect()
-}
-
-/// The name of a setting.
-fn name(setting: &str) -> &str {
-    setting.split_once('=').map_or(setting, |(name, _)| name)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn process(name: &str, settings: &[&str]) -> Process {
-        Process { name: name.to_owned(), settings: settings.iter().map(|one| (*one).to_owned()).collect() }
-    }
-
-    #[test]
-    fn processes_are_compared_by_the_settings_that_they_share() {
-        let worker = process("a", &["LIVEMODE=true", "PAST_DUE=true"]);
-        let maintenance = process("b", &["RETENTION=90d"]);
-        let both = process("c", &["LIVEMODE=true", "RETENTION=90d"]);
-        assert_eq!(differing(vec![worker.clone(), maintenance.clone(), both]), []);
-        let other = process("d", &["LIVEMODE=true", "RETENTION=35d"]);
-        let expected = [process("b", &["RETENTION=90d"]), process("d", &["RETENTION=35d"])];
-        assert_eq!(differing(vec![worker, maintenance, other]), expected);
-    }
+    .await
 }

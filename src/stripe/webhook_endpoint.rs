@@ -50,10 +50,20 @@ pub fn page(body: &str) -> Option<EndpointPage> {
     Some(EndpointPage { endpoints, has_more: list.get("has_more").boolean()? })
 }
 
-/// Reads the endpoint that Stripe returns after its creation, and its signing secret.
-pub fn created(body: &str) -> Option<(WebhookEndpoint, Option<String>)> {
-    let document = Document::parse(body).ok()?;
-    Some((WebhookEndpoint::read(document.root())?, document.root().get("secret").text()))
+/// What the operator needs of a new endpoint; each is absent if Stripe's answer does not contain it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CreatedEndpoint {
+    /// Its id (`we_…`).
+    pub id: Option<String>,
+    /// Its signing secret, which no later answer contains.
+    pub secret: Option<String>,
+}
+
+/// Reads the endpoint that Stripe returns after its creation.
+pub fn created(body: &str) -> CreatedEndpoint {
+    let Ok(document) = Document::parse(body) else { return CreatedEndpoint::default() };
+    let text = |field| document.root().get(field).text();
+    CreatedEndpoint { id: text("id"), secret: text("secret") }
 }
 
 impl WebhookEndpoint {
@@ -148,6 +158,19 @@ mod tests {
         assert!(found.endpoints[0].is_connect && !found.endpoints[0].is_enabled);
         for odd in ["", "{}", r#"{"data":[{}],"has_more":false}"#, r#"{"data":[]}"#] {
             assert_eq!(page(odd), None, "{odd}");
+        }
+    }
+
+    #[test]
+    fn the_secret_of_a_new_endpoint_is_read_without_its_other_fields() {
+        let created = |body| {
+            let CreatedEndpoint { id, secret } = created(body);
+            (id.unwrap_or_default(), secret.unwrap_or_default())
+        };
+        assert_eq!(created(r#"{"secret":"whsec_1","url":null}"#), (String::new(), "whsec_1".to_owned()));
+        assert_eq!(created(r#"{"id":"we_1"}"#), ("we_1".to_owned(), String::new()));
+        for odd in ["", "[]", "<html>"] {
+            assert_eq!(created(odd), (String::new(), String::new()), "{odd}");
         }
     }
 

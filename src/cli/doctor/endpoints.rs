@@ -58,71 +58,135 @@ pub(super) async fn checks(api: &HttpStripe, wanted: Wanted<'_>) -> Vec<Check> {
     }
 }
 
-fn compare(found: &[WebhookEndpoint], wanted: Wanted<'_>) -> Vec<Check> {
-    if let Some(url) = wanted.url {
-        let named: Vec<&WebhookEndpoint> = found.iter().filter(|one| is_at(one, url)).collect();
-        if named.is_empty() {
-            let detail = format!("Stripe has no webhook endpoint with the URL {url}, in the mode of the key");
-            let fix = "correct --endpoint-url, or run `billing-sync doctor --fix --endpoint-url …` to create it";
-            return vec![Check::failed("endpoints", detail, fix)];
+/// Endpoints that the operator named by a URL. An endpoint of Connect and one of the account may have the same URL: each
+/// sends events that the other does not.
+pub(super) struct Named<'a> {
+    /// Those of the account.
+    pub(super) own: Vec<&'a WebhookEndpoint>,
+    /// Those of Connect, if they are checked.
+    pub(super) connect: Vec<&'a WebhookEndpoint>,
+    /// Whether the account needs an endpoint with the URL. It needs none if the URL is that of an endpoint of Connect, and
+    /// another endpoint sends the events of the account.
+    pub(super) is_own_missing: bool,
+}
+
+impl<'a> Named<'a> {
+    pub(super) fn find(found: &'a [WebhookEndpoint], url: &str, has_accounts: bool) -> Self {
+        let at_url = found.iter().filter(|endpoint| is_at(endpoint, url));
+        let (mut connect, own): (Vec<_>, Vec<_>) = at_url.partition(|endpoint| endpoint.is_connect);
+        let is_elsewhere =
+            found.iter().any(|endpoint| !endpoint.is_connect && endpoint.is_enabled && endpoint.is_useful());
+        let is_own_missing = own.is_empty() && (connect.is_empty() || !is_elsewhere);
+        if !has_accounts && !own.is_empty() {
+            connect.clear();
         }
-        return named.into_iter().map(|one| named_endpoint(one, wanted.livemode)).collect();
+        Self { own, connect, is_own_missing }
     }
-    let mut checks = group(found.iter().filter(|one| !one.is_connect), "", wanted.livemode);
-    if wanted.has_accounts {
-        checks.extend(group(found.iter().filter(|one| one.is_connect), " of Connect", wanted.livemode));
+}
+
+fn compare(found: &[WebhookEndpoint], wanted: Wanted<'_>) -> Vec<Check> {
+    let named = wanted.url.map(|url| (url, Named::find(found, url, wanted.has_accounts)));
+    let mut checks = match &named {
+        Some((url, named)) if named.is_own_missing => {
+            let detail = format!(
+                "Stripe has no webhook endpoint with the URL {url} for events of the account, in the mode of the key"
+            );
+            let fix = "correct --endpoint-url, or run `billing-sync doctor --fix --endpoint-url …` to create it";
+            vec![Check::failed("endpoints", detail, fix)]
+        }
+        Some((_, named)) if !named.own.is_empty() => named_endpoints(&named.own, wanted.livemode),
+        _ => group(found.iter().filter(|endpoint| !endpoint.is_connect), false, wanted.livemode),
+    };
+    match &named {
+        Some((_, named)) if !named.connect.is_empty() => {
+            checks.extend(named_endpoints(&named.connect, wanted.livemode));
+        }
+        _ if wanted.has_accounts => {
+            checks.extend(group(found.iter().filter(|endpoint| endpoint.is_connect), true, wanted.livemode));
+        }
+        _ => {}
     }
     checks
 }
 
 /// Whether the endpoint has this URL; a final slash makes no difference.
-pub(super) fn is_at(endpoint: &WebhookEndpoint, url: &str) -> bool {
+fn is_at(endpoint: &WebhookEndpoint, url: &str) -> bool {
     endpoint.url.trim_end_matches('/') == url.trim_end_matches('/')
 }
 
-/// The endpoint that the operator named: without it no event arrives.
-fn named_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>) -> Check {
-    if endpoint.is_enabled {
-        return one(endpoint, livemode);
-    }
-    let detail = format!("{} is disabled at Stripe, so no event is sent", name(endpoint));
-    Check::failed("endpoints", detail, ENABLE)
+/// The endpoints that the operator named: without them no event arrives.
+fn named_endpoints(named: &[&WebhookEndpoint], livemode: Option<bool>) -> Vec<Check> {
+    let check = |endpoint: &&WebhookEndpoint| {
+        if endpoint.is_enabled {
+            return enabled_endpoint(endpoint, livemode, "");
+        }
+        let detail = format!("{} is disabled at Stripe, so no event is sent", name(endpoint));
+        Check::failed("endpoints", detail, ENABLE)
+    };
+    named.iter().map(check).collect()
 }
 
 const ENABLE: &str = "correct what made its deliveries fail, and enable it in the Stripe dashboard, under Developers > \
                       Webhooks";
 
-/// The endpoints that send any of the types.
-fn group<'a>(found: impl Iterator<Item = &'a WebhookEndpoint>, kind: &str, livemode: Option<bool>) -> Vec<Check> {
-    let useful: Vec<&WebhookEndpoint> = found.filter(|one| one.is_useful()).collect();
+/// The endpoints that send any of the types, either those of Connect or those of the account.
+fn group<'a>(found: impl Iterator<Item = &'a WebhookEndpoint>, is_connect: bool, livemode: Option<bool>) -> Vec<Check> {
+    let useful: Vec<&WebhookEndpoint> = found.filter(|endpoint| endpoint.is_useful()).collect();
     let (enabled, disabled): (Vec<&WebhookEndpoint>, Vec<&WebhookEndpoint>) =
-        useful.into_iter().partition(|one| one.is_enabled);
-    let mut checks = match enabled.as_slice() {
-        [] => vec![none(kind)],
-        [only] => vec![one(only, livemode)],
-        several => match several.iter().find(|one| one.missing_types().is_empty()) {
-            Some(complete) => vec![one(complete, livemode)],
-            None => vec![incomplete(several)],
-        },
+        useful.into_iter().partition(|endpoint| endpoint.is_enabled);
+    let (incomplete, complete): (Vec<&WebhookEndpoint>, Vec<&WebhookEndpoint>) =
+        enabled.iter().partition(|endpoint| !endpoint.missing_types().is_empty());
+    let mut checks = match (enabled.as_slice(), complete.first()) {
+        ([], _) => vec![none(is_connect)],
+        ([only], _) => vec![enabled_endpoint(only, livemode, "")],
+        (_, Some(complete)) => vec![enabled_endpoint(complete, livemode, &others(&incomplete))],
+        (several, None) => vec![several_incomplete(several)],
     };
-    checks.extend(disabled.into_iter().map(|one| {
-        Check::warning("endpoints", format!("{} is disabled at Stripe: no event is sent there", name(one)), ENABLE)
+    checks.extend(disabled.into_iter().map(|endpoint| {
+        Check::warning("endpoints", format!("{} is disabled at Stripe: no event is sent there", name(endpoint)), ENABLE)
     }));
     checks
 }
 
-fn none(kind: &str) -> Check {
+/// Names the incomplete endpoints beside a complete one: any of them may be the one that leads to this service.
+fn others(incomplete: &[&WebhookEndpoint]) -> String {
+    if incomplete.is_empty() {
+        return String::new();
+    }
+    let more = if incomplete.len() > NAMED { ", …" } else { "" };
+    let urls: Vec<&str> = incomplete.iter().take(NAMED).map(|endpoint| endpoint.url.as_str()).collect();
+    let urls = urls.join(", ");
+    match incomplete.len() {
+        1 => format!(
+            ". 1 other endpoint sends only some of the types ({urls}): if it leads to this service, check it with \
+             --endpoint-url"
+        ),
+        count => format!(
+            ". {count} other endpoints send only some of the types ({urls}{more}): if one leads to this service, check \
+             it with --endpoint-url"
+        ),
+    }
+}
+
+fn none(is_connect: bool) -> Check {
     let detail = format!(
-        "no enabled webhook endpoint{kind} at Stripe sends an event type that rows need; `stripe listen` and event \
-         destinations for thin events are not listed"
+        "no enabled webhook endpoint{} at Stripe sends an event type that rows need; `stripe listen` and event \
+         destinations for thin events are not listed",
+        if is_connect { " of Connect" } else { "" }
     );
-    let fix = "run `billing-sync doctor --fix --endpoint-url https://…/webhooks/stripe` to create one, or create it in \
-               the Stripe dashboard";
+    // `doctor --fix` creates only endpoints of the account
+    let fix = if is_connect {
+        "create an endpoint of Connect in the Stripe dashboard, under Developers > Webhooks, with the event types of the \
+         README, and add its signing secret to STRIPE_WEBHOOK_SECRET after a comma"
+    } else {
+        "run `billing-sync doctor --fix --endpoint-url https://…/webhooks/stripe` to create one, or create it in the \
+         Stripe dashboard"
+    };
     Check::warning("endpoints", detail, fix)
 }
 
-/// An enabled endpoint.
-fn one(endpoint: &WebhookEndpoint, livemode: Option<bool>) -> Check {
+/// An enabled endpoint; `note` is added to the detail.
+fn enabled_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>, note: &str) -> Check {
     let name = name(endpoint);
     if let (Some(of_key), Some(of_endpoint)) = (livemode, endpoint.livemode)
         && of_key != of_endpoint
@@ -141,35 +205,42 @@ fn one(endpoint: &WebhookEndpoint, livemode: Option<bool>) -> Check {
     if let Some(problem) = endpoint.version_problem() {
         let version = endpoint.api_version.as_deref().unwrap_or_default();
         details.push(format!("sends events of API version {version}: {problem}"));
-        fixes.push(
-            "Stripe cannot change the API version of an endpoint: delete this one and run `billing-sync doctor --fix \
-             --endpoint-url …` with its URL, then set the new signing secret",
-        );
+        fixes.push(if endpoint.is_connect { REPLACE_CONNECT } else { REPLACE });
     }
     if details.is_empty() {
         let version = match &endpoint.api_version {
             Some(version) => format!("API version {version}"),
-            None if endpoint.is_connect => "the default API version of each account".to_owned(),
-            None => "the default API version of the account".to_owned(),
+            None if endpoint.is_connect => format!("the default API version of each account, {NOT_SHOWN}"),
+            None => format!("the default API version of the account, {NOT_SHOWN}"),
         };
-        return Check::ok("endpoints", format!("{name} sends all event types that rows need, in {version}"));
+        return Check::ok("endpoints", format!("{name} sends all event types that rows need, in {version}{note}"));
     }
-    Check::warning("endpoints", format!("{name} {}", details.join("; it ")), fixes.join(". "))
+    Check::warning("endpoints", format!("{name} {}{note}", details.join("; it ")), fixes.join(". "))
 }
 
+const REPLACE: &str = "Stripe cannot change the API version of an endpoint: delete this one and run `billing-sync doctor \
+                       --fix --endpoint-url …` with its URL, then set the new signing secret";
+
+/// `doctor --fix` cannot create an endpoint of Connect.
+const REPLACE_CONNECT: &str = "Stripe cannot change the API version of an endpoint: create an endpoint of Connect with the \
+                               same URL and a supported version in the Stripe dashboard, add its signing secret to \
+                               STRIPE_WEBHOOK_SECRET after a comma, restart `serve`, and then delete this one";
+
+const NOT_SHOWN: &str = "which Stripe's API does not show";
+
 /// Several endpoints, none of which sends all types.
-fn incomplete(several: &[&WebhookEndpoint]) -> Check {
-    let each = several.iter().map(|one| {
-        let missing = one.missing_types();
+fn several_incomplete(several: &[&WebhookEndpoint]) -> Check {
+    let missing_of = |endpoint: &&WebhookEndpoint| {
+        let missing = endpoint.missing_types();
         let more = if missing.len() > NAMED { ", …" } else { "" };
         let first: Vec<&str> = missing.iter().take(NAMED).map(String::as_str).collect();
-        format!("{} does not send {} ({}{more})", name(one), missing.len(), first.join(", "))
-    });
-    let each: Vec<String> = each.collect();
+        format!("{} does not send {} ({}{more})", name(endpoint), missing.len(), first.join(", "))
+    };
+    let lines: Vec<String> = several.iter().map(missing_of).collect();
     let detail = format!(
         "{} webhook endpoints send events that rows need, but none sends all types: {}",
         several.len(),
-        each.join("; ")
+        lines.join("; ")
     );
     let fix = "run `billing-sync doctor --endpoint-url …` with the URL of the one that leads to this service; with \
                --fix it adds the types";

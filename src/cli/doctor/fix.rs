@@ -11,7 +11,7 @@ use serde_json::json;
 use url::Url;
 use uuid::Uuid;
 
-use super::endpoints;
+use super::endpoints::{self, Named};
 use crate::base::clock::RemoteClock;
 use crate::base::text::counted;
 use crate::cli::confirm::ConfirmArgs;
@@ -89,7 +89,7 @@ impl Fix<'_> {
             Ok(conn) => conn,
             Err(wrong) => return refuse(&wrong),
         };
-        match check::check_key(&api, &mut conn, config.read_margin).await?.status {
+        let unverified = match check::check_key(&api, &mut conn, config.read_margin).await?.status {
             KeyStatus::OtherAccount(shown_by) => {
                 return refuse(&format!(
                     "STRIPE_WRITE_KEY belongs to another account or mode than the stored data: {shown_by}; nothing was \
@@ -97,42 +97,48 @@ impl Fix<'_> {
                 ));
             }
             KeyStatus::Refused(error) => return refuse(&explained(&error)),
-            KeyStatus::Verified | KeyStatus::Unverified | KeyStatus::Unanswered(_) => {}
-        }
+            KeyStatus::Unanswered(error) if !error.is_forbidden() && self.confirm.is_given() => {
+                return refuse(&format!(
+                    "could not check whether STRIPE_WRITE_KEY belongs to the account of the stored data: {error}; try \
+                     again, or confirm on a terminal instead of with --yes; nothing was changed"
+                ));
+            }
+            KeyStatus::Unanswered(error) => Some(error.to_string()),
+            KeyStatus::Unverified => Some("there is no stored event to check".to_owned()),
+            KeyStatus::Verified => None,
+        };
         drop(conn);
         let found = match endpoints::list(&api).await {
             Ok(found) => found,
             Err(error) => return refuse(&explained(&error)),
         };
-        let changes = match self.plan(found) {
+        let changes = match self.plan(&found) {
             Ok(changes) => changes,
             Err(wrong) => return refuse(&wrong),
         };
-        self.make(&api, config, changes).await
+        self.make(&api, config, changes, unverified.as_deref()).await
     }
 
     /// The changes that make the endpoint complete.
-    fn plan(&self, found: Vec<WebhookEndpoint>) -> Result<Vec<Change>, String> {
-        let add = |endpoint: WebhookEndpoint| {
+    fn plan(&self, found: &[WebhookEndpoint]) -> Result<Vec<Change>, String> {
+        let add = |endpoint: &WebhookEndpoint| {
             let missing = endpoint.missing_types();
-            (!missing.is_empty()).then_some(Change::Add(endpoint, missing))
+            (!missing.is_empty()).then(|| Change::Add(endpoint.clone(), missing))
         };
         if let Some(url) = self.url {
-            let named: Vec<WebhookEndpoint> = found.into_iter().filter(|one| endpoints::is_at(one, url)).collect();
-            if named.is_empty() {
-                return Ok(vec![Change::Create(url.to_owned())]);
-            }
-            return Ok(named.into_iter().filter_map(add).collect());
+            let named = Named::find(found, url, self.has_accounts);
+            let create = named.is_own_missing.then(|| Change::Create(url.to_owned()));
+            return Ok(create.into_iter().chain(named.own.into_iter().chain(named.connect).filter_map(add)).collect());
         }
-        let useful = found.into_iter().filter(|one| one.is_enabled && one.is_useful());
-        let (connect, own): (Vec<_>, Vec<_>) = useful.partition(|one| one.is_connect);
+        let useful = found.iter().filter(|endpoint| endpoint.is_enabled && endpoint.is_useful());
+        let (connect, own): (Vec<_>, Vec<_>) = useful.partition(|endpoint| endpoint.is_connect);
         let mut changes = Vec::new();
         for group in [Some(own), self.has_accounts.then_some(connect)].into_iter().flatten() {
-            if group.iter().any(|one| one.missing_types().is_empty()) {
+            if group.iter().any(|endpoint| endpoint.missing_types().is_empty()) {
                 continue;
             }
             if group.len() > 1 {
-                let names: Vec<String> = group.iter().map(endpoints::name).collect();
+                let names: Vec<String> = group.iter().map(|endpoint| endpoints::name(endpoint)).collect();
                 return Err(format!(
                     "several webhook endpoints send events that rows need: {}; name the one that leads to this service \
                      with --endpoint-url",
@@ -144,7 +150,14 @@ impl Fix<'_> {
         Ok(changes)
     }
 
-    async fn make(&self, api: &HttpStripe, config: &StripeConfig, changes: Vec<Change>) -> anyhow::Result<Fixed> {
+    /// Makes the changes; `unverified` is the reason why the account of the key is not known to be the right one.
+    async fn make(
+        &self,
+        api: &HttpStripe,
+        config: &StripeConfig,
+        changes: Vec<Change>,
+        unverified: Option<&str>,
+    ) -> anyhow::Result<Fixed> {
         if changes.is_empty() {
             self.print(
                 &json!({ "fix": "endpoints", "changes": 0 }),
@@ -172,6 +185,12 @@ impl Fix<'_> {
             };
             writeln!(plan, "{}", output::wrapped("  ", &text))?;
         }
+        if let Some(why) = unverified {
+            let text = format!(
+                "Not verified: whether STRIPE_WRITE_KEY belongs to the account of the stored data, because {why}."
+            );
+            writeln!(plan, "{}", output::wrapped("", &text))?;
+        }
         // standard output has only JSON then
         if self.is_json {
             output::complain(plan.trim_end());
@@ -188,7 +207,8 @@ impl Fix<'_> {
             match send(api, &request).await {
                 Ok(answer) => self.report(&change, &answer)?,
                 Err(error) => {
-                    output::complain(&output::wrapped("error: ", &failure(&change, &error)));
+                    let is_checked = config.secret_key.is_some();
+                    output::complain(&output::wrapped("error: ", &failure(&change, &error, is_checked)));
                     fixed = Fixed::Failed;
                 }
             }
@@ -209,10 +229,8 @@ impl Fix<'_> {
             }
             Change::Create(url) => url,
         };
-        let (id, secret) = match webhook_endpoint::created(&answer.body) {
-            Some((endpoint, secret)) => (endpoint.id, secret),
-            None => ("an endpoint".to_owned(), None),
-        };
+        let created = webhook_endpoint::created(&answer.body);
+        let (id, secret) = (created.id.unwrap_or_else(|| "an endpoint".to_owned()), created.secret);
         let line = json!({ "fix": "endpoints", "endpoint": id, "url": url, "created": true, "signing_secret": secret });
         let secret = secret.as_deref().unwrap_or("(not in Stripe's answer: reveal it in the Stripe dashboard)");
         let next = output::wrapped(
@@ -246,22 +264,33 @@ async fn send(api: &HttpStripe, request: &WriteRequest) -> Result<WriteAnswer, W
     api.write(KeyedWrite { account: "", request, key: &key, urgency, may_have_been_sent: false }).await
 }
 
-/// Why a change was not made, and the fix.
-fn failure(change: &Change, error: &WriteError) -> String {
+/// Why a change was not made, and the fix. `is_checked`: the webhook endpoints are checked afterwards, which needs
+/// `STRIPE_SECRET_KEY`.
+fn failure(change: &Change, error: &WriteError, is_checked: bool) -> String {
     let what = match change {
         Change::Add(endpoint, _) => format!("the event types of {} were not changed", endpoint.id),
         Change::Create(url) => format!("no endpoint was created for {url}"),
     };
     match error {
         WriteError::KeyRefused { status: 403, .. } => format!("{what}: {error}; {PERMISSION}"),
+        // the text of the error has the fix
+        WriteError::KeyRefused { .. } => format!("{what}: {error}"),
         WriteError::Refused { param: Some(param), .. } => {
             format!(
                 "{what}: {error}, because of {param}. An endpoint of an old API version may not know a new event type; \
                  change it in the Stripe dashboard"
             )
         }
-        WriteError::Unknown { .. } => format!("{error}. The checks below show whether the change was made"),
-        error => format!("{what}: {error}; run this again"),
+        WriteError::Refused { .. } => {
+            format!("{what}: {error}, and would refuse it again; make the change in the Stripe dashboard")
+        }
+        WriteError::Unknown { .. } if is_checked => {
+            format!("{error}. The checks below show whether the change was made")
+        }
+        WriteError::Unknown { .. } => {
+            format!("{error}. The Stripe dashboard shows under Developers > Webhooks whether the change was made")
+        }
+        WriteError::Unreachable { .. } | WriteError::Later { .. } => format!("{what}: {error}; run this again"),
     }
 }
 
@@ -269,5 +298,45 @@ fn explained(error: &ApiError) -> String {
     match error {
         ApiError::Forbidden { .. } => format!("STRIPE_WRITE_KEY may not read webhook endpoints; {PERMISSION}"),
         error => format!("{error}; {}; nothing was changed", error.fix(settings::STRIPE_WRITE_KEY.name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_may_succeed_is_to_be_run_again() {
+        let change = Change::Create("https://a.example".to_owned());
+        let refused = |param: Option<&str>| WriteError::Refused {
+            status: 400,
+            code: None,
+            decline_code: None,
+            param: param.map(str::to_owned),
+            request_id: None,
+        };
+        let key_refused =
+            |status| WriteError::KeyRefused { status, code: None, permissions: Vec::new(), request_id: None };
+        let unknown =
+            || WriteError::Unknown { why: "the connection was closed".to_owned(), is_saved: false, request_id: None };
+        for (error, is_checked, fix) in [
+            (WriteError::Unreachable { why: "no answer".to_owned() }, true, "run this again"),
+            (
+                WriteError::Later { code: "rate_limit", retry_after: None, request_id: None },
+                true,
+                "stripe asks to retry later (rate_limit); run this again",
+            ),
+            (key_refused(401), true, "stripe refuses STRIPE_WRITE_KEY (401): check the key in the Stripe dashboard"),
+            (key_refused(403), true, PERMISSION),
+            (refused(None), true, "would refuse it again; make the change in the Stripe dashboard"),
+            (refused(Some("url")), true, "because of url. An endpoint of an old API version may not know"),
+            (unknown(), true, "The checks below show whether the change was made"),
+            (unknown(), false, "The Stripe dashboard shows under Developers > Webhooks whether the change was made"),
+        ] {
+            let text = failure(&change, &error, is_checked);
+            assert!(text.contains(fix), "{text}");
+            let may_succeed = matches!(error, WriteError::Unreachable { .. } | WriteError::Later { .. });
+            assert_eq!(text.contains("run this again"), may_succeed, "{text}");
+        }
     }
 }

@@ -80,8 +80,8 @@ pub struct Args {
     pub(super) settings: SettingArgs<AllSettings>,
 }
 
-/// The results of the checks that need no database.
-struct LocalChecks {
+/// The settings, and what is wrong with them.
+struct LocalSettings {
     listed: Vec<ListedSetting>,
     problems: Vec<Problem>,
     unknown: Vec<String>,
@@ -108,28 +108,29 @@ struct LocalChecks {
 
 impl Args {
     pub(super) fn plan(self, source: &mut Source) -> Task {
-        let examined = check_key(source, self.embedded);
+        let local = read_settings(source, self.embedded);
         if self.orphans {
-            return Box::pin(orphans::list(examined.database, self.json, self.limit));
+            return Box::pin(orphans::list(local.database, self.json, self.limit));
         }
         Box::pin(async move {
             let url = self.endpoint_url.as_deref();
             let mut is_fixed = true;
             if self.fix {
-                let fix = Fix { url, confirm: &self.confirm, is_json: self.json, has_accounts: examined.has_accounts };
-                match fix.run(examined.stripe.as_ref(), examined.database.as_ref()).await? {
+                let fix = Fix { url, confirm: &self.confirm, is_json: self.json, has_accounts: local.has_accounts };
+                match fix.run(local.stripe.as_ref(), local.database.as_ref()).await? {
                     Fixed::Done => {}
                     Fixed::Failed => is_fixed = false,
                     Fixed::Refused(code) => return Ok(code),
                 }
             }
-            let code = examined.report(url, self.json).await?;
+            let code = local.report(url, self.json).await?;
             Ok(if is_fixed { code } else { ExitCode::FAILURE })
         })
     }
 }
 
-fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
+/// Reads all settings, and collects the problems of all groups.
+fn read_settings(source: &mut Source, is_embedded: bool) -> LocalSettings {
     let database = source.collect(|source| {
         // a missing external database is a separate check
         if is_embedded { read_database(source, true) } else { DatabaseConfig::read(source) }
@@ -180,7 +181,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
     let options = database.as_ref().ok().and_then(|config| config.hosts.clone());
     let embedded_options = embedded.as_ref().ok().cloned();
     let errors = database.err().into_iter().chain(embedded.err()).chain(rest.err()).chain(api.err());
-    LocalChecks {
+    LocalSettings {
         problems: errors.flat_map(|error| error.problems).collect(),
         is_embedded,
         listed: listing::list(source),
@@ -198,7 +199,7 @@ fn check_key(source: &mut Source, is_embedded: bool) -> LocalChecks {
     }
 }
 
-impl LocalChecks {
+impl LocalSettings {
     async fn report(self, endpoint_url: Option<&str>, json: bool) -> anyhow::Result<ExitCode> {
         let mut report = Report::new(self.listed);
         if self.problems.is_empty() {

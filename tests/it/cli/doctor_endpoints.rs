@@ -64,6 +64,10 @@ async fn doctor_compares_the_endpoint_with_what_rows_need() {
     stripe.page_at_most(1);
     let (status, text) = report(&[]);
     assert!(status == 0 && text.contains(&complete) && !text.contains(&other), "{text}");
+    // the complete one may be that of another service
+    let others = "1 other endpoint sends only some of the types (https://few.example): if it leads to this service, \
+                  check it with --endpoint-url";
+    assert!(text.contains(others), "{text}");
     let (status, text) = report(&["--endpoint-url", "https://few.example/"]);
     let count = all_types().len() - 1;
     let missing = format!("warn endpoints {other} https://few.example does not send {count} event types");
@@ -90,7 +94,8 @@ async fn doctor_compares_the_endpoint_with_what_rows_need() {
     set("api_version", json!("2027-03-31.fennel"));
     assert!(report(&[]).1.contains("it is newer than 2026-10-28.endive, the newest that this release"));
     set("api_version", Value::Null);
-    assert!(report(&[]).1.contains("rows need, in the default API version of the account"));
+    let default = "rows need, in the default API version of the account, which Stripe's API does not show";
+    assert!(report(&[]).1.contains(default));
     set("livemode", json!(true));
     let (status, text) = report(&[]);
     assert!(status == 1 && text.contains("is for live mode, but STRIPE_SECRET_KEY for test mode"), "{text}");
@@ -110,6 +115,8 @@ async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
     let with_accounts = || report(&database, &stripe, &[], &[("BILLING_SYNC_ACCOUNTS", "acct_1")]);
     let (status, text) = with_accounts();
     assert!(status == 0 && text.contains("warn endpoints no enabled webhook endpoint of Connect at Stripe"), "{text}");
+    let create = "fix: create an endpoint of Connect in the Stripe dashboard";
+    assert!(text.contains(create) && !text.contains("doctor --fix"), "{text}");
     let few = ["price.created".to_owned()];
     let connect = stripe.webhook_endpoint("https://connect.example", &few, json!({ "application": "ca_1" }));
     let (_, text) = with_accounts();
@@ -119,6 +126,45 @@ async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
     );
     let (_, text) = report(&database, &stripe, &[], &[]);
     assert!(!text.contains(&connect), "{text}");
+    // an endpoint of Connect is replaced in the dashboard, too
+    stripe.set_endpoint(&connect, "enabled_events", json!(["*"]));
+    stripe.set_endpoint(&connect, "api_version", json!("2019-12-03"));
+    let (_, text) = with_accounts();
+    let replace = "Stripe cannot change the API version of an endpoint: create an endpoint of Connect";
+    assert!(text.contains("of API version 2019-12-03") && text.contains(replace), "{text}");
+    assert!(!text.contains("doctor --fix"), "{text}");
+    stripe.set_endpoint(&connect, "api_version", Value::Null);
+    assert!(with_accounts().1.contains("the default API version of each account, which Stripe's API does not show"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_an_endpoint_of_each_kind_by_its_url() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    let report = |accounts: &[(&str, &str)]| report(&database, &stripe, &["--endpoint-url", URL], accounts);
+    let accounts = &[("BILLING_SYNC_ACCOUNTS", "acct_1")];
+    let all = ["*".to_owned()];
+    let connect = stripe.webhook_endpoint(URL, &all, json!({ "application": "ca_1" }));
+    let (status, text) = report(accounts);
+    let missing = format!("FAIL endpoints Stripe has no webhook endpoint with the URL {URL} for events of the account");
+    assert!(status == 1 && text.contains(&missing), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} {URL} (Connect) sends all")), "{text}");
+    let ours = stripe.webhook_endpoint(URL, &all, json!({}));
+    let (status, text) = report(accounts);
+    assert!(status == 0 && text.contains(&format!("ok endpoints {ours} {URL} sends all")), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} {URL} (Connect) sends all")), "{text}");
+    let (_, text) = report(&[]);
+    assert!(!text.contains(&connect), "{text}");
+    // the URL of an endpoint of Connect: that of the account has another one
+    stripe.set_endpoint(&ours, "url", json!("https://ours.example"));
+    let (status, text) = report(accounts);
+    assert!(status == 0 && text.contains(&format!("ok endpoints {ours} https://ours.example sends all")), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} {URL} (Connect) sends all")), "{text}");
+    // no endpoint of Connect has the URL: it is found by its event types
+    stripe.set_endpoint(&ours, "url", json!(URL));
+    stripe.set_endpoint(&connect, "url", json!("https://connect.example"));
+    let (status, text) = report(accounts);
+    assert!(status == 0 && text.contains(&format!("ok endpoints {ours} {URL} sends all")), "{text}");
+    assert!(text.contains(&format!("ok endpoints {connect} https://connect.example (Connect) sends all")), "{text}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -16,6 +16,16 @@ const URL: &str = "https://billing.example.com/webhooks/stripe";
 const POST: &str = "/v1/webhook_endpoints";
 
 fn fix(database: &TestDatabase, stripe: &FakeStripe, write_key: &str, arguments: &[&str]) -> Output {
+    fix_with(database, stripe, write_key, arguments, &[])
+}
+
+fn fix_with(
+    database: &TestDatabase,
+    stripe: &FakeStripe,
+    write_key: &str,
+    arguments: &[&str],
+    more: &[(&str, &str)],
+) -> Output {
     let base = stripe.base();
     let environment = [
         ("DATABASE_URL", database.url.as_str()),
@@ -24,7 +34,7 @@ fn fix(database: &TestDatabase, stripe: &FakeStripe, write_key: &str, arguments:
         ("STRIPE_SECRET_KEY", stripe.key()),
         ("STRIPE_WRITE_KEY", write_key),
     ];
-    run(&[&["doctor", "--fix"], arguments].concat(), &environment)
+    run(&[&["doctor", "--fix"], arguments].concat(), &[&environment, more].concat())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -52,6 +62,7 @@ async fn missing_event_types_are_added_after_a_confirmation() {
     for part in [
         "This changes webhook endpoints at Stripe (test mode):".to_owned(),
         format!("{ours} {URL} also sends {count} event types: all of charge, charge.dispute,"),
+        "Not verified: whether STRIPE_WRITE_KEY belongs to the account of the stored data".to_owned(),
         format!("Added {count} event types to {ours}."),
         format!("ok endpoints {ours} {URL} sends all event types that rows need"),
     ] {
@@ -84,6 +95,40 @@ async fn of_several_endpoints_the_operator_names_one() {
     assert_eq!((&lines[0]["endpoint"], &lines[0]["url"]), (&json!(one), &json!(URL)));
     assert_eq!(lines[0]["added"].as_array().unwrap().len(), catalogue::subscribed().count() - 1);
     assert_eq!(stripe.stored(&other)["enabled_events"], json!(types));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_endpoint_of_connect_is_no_endpoint_of_the_account() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    let fix = |url: &str| {
+        let arguments = ["--yes", "--json", "--endpoint-url", url];
+        let accounts = [("BILLING_SYNC_ACCOUNTS", "acct_1")];
+        let output = fix_with(&database, &stripe, stripe.write_key(), &arguments, &accounts);
+        json_lines(&output).remove(0)
+    };
+    let connect = stripe.webhook_endpoint(URL, &["*".to_owned()], json!({ "application": "ca_1" }));
+    let line = fix(URL);
+    assert!(line["created"] == true && line["url"] == URL, "{line}");
+    assert_eq!(fix(URL), json!({ "fix": "endpoints", "changes": 0 }));
+    // an endpoint of Connect at another URL gets the types, and no endpoint of the account is created there
+    let other = "https://connect.example";
+    stripe.set_endpoint(&connect, "url", json!(other));
+    stripe.set_endpoint(&connect, "enabled_events", json!(["price.created"]));
+    let line = fix(other);
+    assert_eq!((&line["endpoint"], &line["url"]), (&json!(connect), &json!(other)));
+    assert_eq!(fix(other), json!({ "fix": "endpoints", "changes": 0 }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_changed_without_a_question_while_the_account_of_the_key_is_unknown() {
+    let ((database, _conn), stripe) = (migrated().await, stripe_now().await);
+    stripe.webhook_endpoint(URL, &["price.created".to_owned()], json!({}));
+    stripe.fail_next_under("/v1/account", 100, Fault::ServerError);
+    let output = fix(&database, &stripe, stripe.write_key(), &["--yes"]);
+    let errors = words(&output.stderr);
+    let expected = "could not check whether STRIPE_WRITE_KEY belongs to the account of the stored data";
+    assert!(code(&output) == 2 && errors.contains(expected) && errors.contains("nothing was changed"), "{errors}");
+    assert_eq!(stripe.writes(), []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -132,6 +177,10 @@ async fn a_change_that_stripe_refuses_is_a_failure_with_its_fix() {
     stripe.fail_next_of("POST", POST, 1, Fault::BadRequest { code: "parameter_invalid" });
     let (status, errors, _) = fix();
     assert!(status == 1 && errors.contains("were not changed: stripe refuses the request (400"), "{errors}");
+    assert!(
+        errors.contains("make the change in the Stripe dashboard") && !errors.contains("run this again"),
+        "{errors}"
+    );
     stripe.forbid(&[POST], "rak_webhook_read");
     let (status, errors, _) = fix();
     assert!(status == 2 && errors.contains("STRIPE_WRITE_KEY may not read webhook endpoints"), "{errors}");

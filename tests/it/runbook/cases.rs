@@ -7,9 +7,9 @@ pub(super) struct Case {
     pub(super) printed: &'static str,
     /// SQL that is executed before.
     pub(super) before: &'static str,
-    /// Part of what the command prints.
+    /// Whole words of what the command prints; a final `…` stands for the rest of the last word.
     pub(super) shows: &'static str,
-    /// A condition in SQL that holds afterwards.
+    /// A condition in SQL that holds afterwards, at the latest after some seconds.
     pub(super) holds: &'static str,
 }
 
@@ -106,7 +106,7 @@ pub(super) fn all() -> Vec<Case> {
         // what is seen
         case("billing-sync migrate", "nothing to do"),
         case("billing-sync doctor", "ok migrations all migrations are applied"),
-        case("billing-sync doctor --orphans", "orphan"),
+        case("billing-sync doctor --orphans", "orphans"),
         case("billing-sync doctor --fix --endpoint-url URL", "STRIPE_WEBHOOK_SECRET"),
         case("billing-sync doctor --fix", "ok endpoints"),
         case("billing-sync status", "receiver"),
@@ -124,7 +124,7 @@ pub(super) fn all() -> Vec<Case> {
         case("SELECT kind, object_type, object_id, attempts, last_error FROM billing.jobs WHERE last_error IS NOT NULL", "price_of_no_product")
             .after(FAILING_JOB),
         case("SELECT object_id, last_error FROM billing.jobs WHERE kind = 'renewal'", "bigint out of range").after(SET_ASIDE),
-        case("billing-sync renew --dry-run", "othing"),
+        case("billing-sync renew --dry-run", "Nothing"),
         case("billing-sync renew", "Nothing was due").holds("NOT EXISTS (SELECT FROM billing.jobs WHERE kind = 'renewal')"),
         // events
         case("billing-sync outbox list", "evt_runbook").after(NO_JOBS),
@@ -158,7 +158,7 @@ pub(super) fn all() -> Vec<Case> {
         )
         .after(UNKNOWN)
         .holds("EXISTS (SELECT FROM billing.api_writes WHERE state = 'refused')"),
-        case("billing-sync token create --scopes workspaces:admin --note first", "bs_"),
+        case("billing-sync token create --scopes workspaces:admin --note first", "bs_…"),
         case("billing-sync token list", "first"),
         case("CREATE EXTENSION pg_trgm", "CREATE EXTENSION").after(NO_SEARCH),
         case("SELECT billing.create_workspaces_search();", "t")
@@ -170,7 +170,7 @@ pub(super) fn all() -> Vec<Case> {
              FROM pg_stat_activity) ORDER BY xact_start;",
             "idle in transaction",
         ),
-        case("SELECT pg_terminate_backend(4711)", "t"),
+        case("SELECT pg_terminate_backend(4711)", "t").holds("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = 4711)"),
         // last, because they remove what the others need
         case("billing-sync redact cus_…", "without payload")
             .holds("NOT EXISTS (SELECT FROM billing.billing_contacts WHERE name IS NOT NULL AND stripe_customer_id IN (SELECT customer_id FROM billing.redacted_customers))"),

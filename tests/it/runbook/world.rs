@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use billing_sync::base::clock;
 use billing_sync::database::Connection;
@@ -33,6 +33,9 @@ const NEW_ROLE: &str = "the_next_login";
 
 /// Length of the output that a failure shows.
 const MOST_SHOWN: usize = 900;
+
+/// Longest wait for another session.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 struct World {
     sync: Fetching,
@@ -212,15 +215,25 @@ impl World {
         if exit != 0 {
             faults.push(format!("exit code {exit}"));
         }
-        if !text.contains(case.shows) {
+        if !shows(&text, case.shows) {
             faults.push(format!("does not show {:?}", case.shows));
         }
-        let holds = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {}", case.holds))).fetch_one(&self.sync.app.pool);
-        if !holds.await.unwrap_or(false) {
-            faults.push(format!("not so: {}", case.holds));
+        // the server ends a terminated session a moment later
+        let began = Instant::now();
+        while !self.holds(case.holds).await {
+            if began.elapsed() > LONGEST_WAIT {
+                faults.push(format!("not so: {}", case.holds));
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let shown: String = text.chars().take(MOST_SHOWN).collect();
         faults.into_iter().map(|fault| format!("{}: {fault}: {shown}", case.printed)).collect()
+    }
+
+    async fn holds(&self, condition: &str) -> bool {
+        let sql = format!("SELECT {}", condition.replace("4711", &self.holder_pid.to_string()));
+        sqlx::query_scalar(AssertSqlSafe(sql)).fetch_one(&self.sync.app.pool).await.unwrap_or(false)
     }
 
     /// The file that a command writes, and what is in the restored database.
@@ -274,7 +287,9 @@ impl World {
             let _ = sqlx::raw_sql("BEGIN; LOCK TABLE billing.limit_kinds").execute(&mut waiter).await;
         });
         let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'billing.limit_kinds'::regclass";
+        let began = Instant::now();
         while cluster::number(&self.sync.app.pool, waits).await == 0 {
+            assert!(began.elapsed() < LONGEST_WAIT, "no session waits for the lock");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         let output = self.run(printed);
@@ -306,6 +321,30 @@ async fn every_command_of_a_runbook_does_what_the_page_promises() {
     }
     world.finish().await;
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+}
+
+/// Whether a text contains these words, not as a part of longer ones. A final `…` stands for the rest of a word.
+fn shows(text: &str, words: &str) -> bool {
+    let (words, is_beginning) = words.strip_suffix('…').map_or((words, false), |words| (words, true));
+    let is_end = |end: Option<char>| end.is_none_or(|end| !end.is_alphanumeric());
+    text.match_indices(words).any(|(at, _)| {
+        is_end(text[..at].chars().next_back()) && (is_beginning || is_end(text[at + words.len()..].chars().next()))
+    })
+}
+
+#[test]
+fn words_are_not_found_in_longer_ones() {
+    for (text, words, expected) in [
+        ("10 rows", "0 rows", false),
+        ("0 rows differ", "0 rows", true),
+        ("pg_terminate_backend (1 row)", "t", false),
+        ("pg_terminate_backend t (1 row)", "t", true),
+        ("10 rows, 0 rows", "0 rows", true),
+        ("the token is bs_1_x", "bs_…", true),
+        ("the token is xbs_1_x", "bs_…", false),
+    ] {
+        assert_eq!(shows(text, words), expected, "{words:?} in {text:?}");
+    }
 }
 
 /// Whether a command changes the webhook endpoint at Stripe.
