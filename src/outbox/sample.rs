@@ -40,6 +40,30 @@ pub async fn any(conn: &mut Connection) -> Result<bool, sqlx::Error> {
     .await
 }
 
+/// Returns the API version of the last processed event that Stripe delivered for the own account, if it is among the last
+/// thousand of all.
+///
+/// # Errors
+/// Database errors.
+pub async fn last_version(conn: &mut Connection) -> Result<Option<String>, sqlx::Error> {
+    let version = sqlx::query_scalar!(
+        "-- outbox.last_version
+        SELECT api_version
+        FROM (
+            SELECT api_version, account, format, source, finished_at
+            FROM billing.outbox
+            WHERE finished_at IS NOT NULL
+            ORDER BY finished_at DESC
+            LIMIT 1000) AS processed
+        WHERE account = '' AND format = 'snapshot' AND source = 'webhook'
+        ORDER BY finished_at DESC
+        LIMIT 1"
+    )
+    .fetch_optional(conn)
+    .await?;
+    Ok(version.flatten())
+}
+
 /// Returns the creation time of an account's oldest stored event, but not earlier than `earliest`.
 ///
 /// # Errors

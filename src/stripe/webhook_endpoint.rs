@@ -96,16 +96,20 @@ impl WebhookEndpoint {
 
     /// What is wrong with its API version, if anything.
     pub fn version_problem(&self) -> Option<String> {
-        let version = self.api_version.as_deref()?;
-        // versions begin with their date, so they compare as texts
-        let (date, name) = version.split_once('.').unwrap_or((version, ""));
-        let (newest_date, newest_name) = NEWEST_VERSION.split_once('.').unwrap_or((NEWEST_VERSION, ""));
-        if date < OLDEST_VERSION {
-            return Some(format!("it is older than {OLDEST_VERSION}, the oldest that is supported"));
-        }
-        (date > newest_date && name != newest_name)
-            .then(|| format!("it is newer than {NEWEST_VERSION}, the newest that this release supports"))
+        version_problem(self.api_version.as_deref()?)
     }
+}
+
+/// What is wrong with an API version of events, if anything.
+pub fn version_problem(version: &str) -> Option<String> {
+    // versions begin with their date, so they compare as texts
+    let (date, name) = version.split_once('.').unwrap_or((version, ""));
+    let (newest_date, newest_name) = NEWEST_VERSION.split_once('.').unwrap_or((NEWEST_VERSION, ""));
+    if date < OLDEST_VERSION {
+        return Some(format!("it is older than {OLDEST_VERSION}, the oldest that is supported"));
+    }
+    (date > newest_date && name != newest_name)
+        .then(|| format!("it is newer than {NEWEST_VERSION}, the newest that this release supports"))
 }
 
 /// Event types in a sentence: kinds of which all needed types are in the list are named once.

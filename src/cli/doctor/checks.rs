@@ -23,6 +23,7 @@ use crate::metrics;
 use crate::metrics::database::{DefaultPartition, MOST_ROWS};
 use crate::migrations::{self, MigrationError};
 use crate::outbox::processes::{self, Process};
+use crate::outbox::sample;
 
 /// Future months that always have partitions. The maintenance role creates one more, which is missing for a moment at
 /// the start of a month.
@@ -144,7 +145,16 @@ pub(super) async fn database(options: Option<&Hosts>, settings: Settings<'_>, re
         Err(error) => report.add(Check::broken("backfill", &error)),
     }
     if let Some(config) = stripe {
-        let wanted = endpoints::Wanted { url: endpoint_url, livemode: config.livemode(), has_accounts };
+        let last_version = sample::last_version(conn).await.unwrap_or_else(|error| {
+            report.add(Check::broken("endpoints", &error));
+            None
+        });
+        let wanted = endpoints::Wanted {
+            url: endpoint_url,
+            livemode: config.livemode(),
+            has_accounts,
+            last_version: last_version.as_deref(),
+        };
         super::stripe::api(config, wanted, conn).await.into_iter().for_each(|check| report.add(check));
         super::writes::key(config, conn).await.into_iter().for_each(|check| report.add(check));
     }

@@ -21,6 +21,8 @@ pub(super) struct Wanted<'a> {
     pub(super) livemode: Option<bool>,
     /// Whether connected accounts are synced, which need an endpoint of Connect.
     pub(super) has_accounts: bool,
+    /// The API version of the last processed event of the account, if there is one.
+    pub(super) last_version: Option<&'a str>,
 }
 
 /// All endpoints of the account, or why they are unknown.
@@ -94,15 +96,15 @@ fn compare(found: &[WebhookEndpoint], wanted: Wanted<'_>) -> Vec<Check> {
             let fix = "correct --endpoint-url, or run `billing-sync doctor --fix --endpoint-url …` to create it";
             vec![Check::failed("endpoints", detail, fix)]
         }
-        Some((_, named)) if !named.own.is_empty() => named_endpoints(&named.own, wanted.livemode),
-        _ => group(found.iter().filter(|endpoint| !endpoint.is_connect), false, wanted.livemode),
+        Some((_, named)) if !named.own.is_empty() => named_endpoints(&named.own, wanted),
+        _ => group(found.iter().filter(|endpoint| !endpoint.is_connect), false, wanted),
     };
     match &named {
         Some((_, named)) if !named.connect.is_empty() => {
-            checks.extend(named_endpoints(&named.connect, wanted.livemode));
+            checks.extend(named_endpoints(&named.connect, wanted));
         }
         _ if wanted.has_accounts => {
-            checks.extend(group(found.iter().filter(|endpoint| endpoint.is_connect), true, wanted.livemode));
+            checks.extend(group(found.iter().filter(|endpoint| endpoint.is_connect), true, wanted));
         }
         _ => {}
     }
@@ -115,10 +117,10 @@ fn is_at(endpoint: &WebhookEndpoint, url: &str) -> bool {
 }
 
 /// The endpoints that the operator named: without them no event arrives.
-fn named_endpoints(named: &[&WebhookEndpoint], livemode: Option<bool>) -> Vec<Check> {
+fn named_endpoints(named: &[&WebhookEndpoint], wanted: Wanted<'_>) -> Vec<Check> {
     let check = |endpoint: &&WebhookEndpoint| {
         if endpoint.is_enabled {
-            return enabled_endpoint(endpoint, livemode, "");
+            return enabled_endpoint(endpoint, wanted, "");
         }
         let detail = format!("{} is disabled at Stripe, so no event is sent", name(endpoint));
         Check::failed("endpoints", detail, ENABLE)
@@ -130,7 +132,7 @@ const ENABLE: &str = "correct what made its deliveries fail, and enable it in th
                       Webhooks";
 
 /// The endpoints that send any of the types, either those of Connect or those of the account.
-fn group<'a>(found: impl Iterator<Item = &'a WebhookEndpoint>, is_connect: bool, livemode: Option<bool>) -> Vec<Check> {
+fn group<'a>(found: impl Iterator<Item = &'a WebhookEndpoint>, is_connect: bool, wanted: Wanted<'_>) -> Vec<Check> {
     let useful: Vec<&WebhookEndpoint> = found.filter(|endpoint| endpoint.is_useful()).collect();
     let (enabled, disabled): (Vec<&WebhookEndpoint>, Vec<&WebhookEndpoint>) =
         useful.into_iter().partition(|endpoint| endpoint.is_enabled);
@@ -138,8 +140,8 @@ fn group<'a>(found: impl Iterator<Item = &'a WebhookEndpoint>, is_connect: bool,
         enabled.iter().partition(|endpoint| !endpoint.missing_types().is_empty());
     let mut checks = match (enabled.as_slice(), complete.first()) {
         ([], _) => vec![none(is_connect)],
-        ([only], _) => vec![enabled_endpoint(only, livemode, "")],
-        (_, Some(complete)) => vec![enabled_endpoint(complete, livemode, &others(&incomplete))],
+        ([only], _) => vec![enabled_endpoint(only, wanted, "")],
+        (_, Some(complete)) => vec![enabled_endpoint(complete, wanted, &others(&incomplete))],
         (several, None) => vec![several_incomplete(several)],
     };
     checks.extend(disabled.into_iter().map(|endpoint| {
@@ -186,9 +188,9 @@ fn none(is_connect: bool) -> Check {
 }
 
 /// An enabled endpoint; `note` is added to the detail.
-fn enabled_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>, note: &str) -> Check {
+fn enabled_endpoint(endpoint: &WebhookEndpoint, wanted: Wanted<'_>, note: &str) -> Check {
     let name = name(endpoint);
-    if let (Some(of_key), Some(of_endpoint)) = (livemode, endpoint.livemode)
+    if let (Some(of_key), Some(of_endpoint)) = (wanted.livemode, endpoint.livemode)
         && of_key != of_endpoint
     {
         let (of_key, of_endpoint) = (mode(of_key), mode(of_endpoint));
@@ -207,11 +209,25 @@ fn enabled_endpoint(endpoint: &WebhookEndpoint, livemode: Option<bool>, note: &s
         details.push(format!("sends events of API version {version}: {problem}"));
         fixes.push(if endpoint.is_connect { REPLACE_CONNECT } else { REPLACE });
     }
+    let last_version = wanted.last_version.filter(|_| endpoint.api_version.is_none() && !endpoint.is_connect);
+    if let Some(version) = last_version
+        && let Some(problem) = webhook_endpoint::version_problem(version)
+    {
+        details.push(format!(
+            "sends events of the default API version of the account, and the last processed event has {version}: {problem}"
+        ));
+        fixes.push(REPLACE_DEFAULT);
+    }
     if details.is_empty() {
         let version = match &endpoint.api_version {
             Some(version) => format!("API version {version}"),
             None if endpoint.is_connect => format!("the default API version of each account, {NOT_SHOWN}"),
-            None => format!("the default API version of the account, {NOT_SHOWN}"),
+            None => match last_version {
+                Some(version) => {
+                    format!("the default API version of the account; the last processed event has {version}")
+                }
+                None => format!("the default API version of the account, {NOT_SHOWN}"),
+            },
         };
         return Check::ok("endpoints", format!("{name} sends all event types that rows need, in {version}{note}"));
     }
@@ -225,6 +241,10 @@ const REPLACE: &str = "Stripe cannot change the API version of an endpoint: dele
 const REPLACE_CONNECT: &str = "Stripe cannot change the API version of an endpoint: create an endpoint of Connect with the \
                                same URL and a supported version in the Stripe dashboard, add its signing secret to \
                                STRIPE_WEBHOOK_SECRET after a comma, restart `serve`, and then delete this one";
+
+/// Other programs depend on the default version of the account, so the fix leaves it unchanged.
+const REPLACE_DEFAULT: &str = "create an endpoint with another URL by `billing-sync doctor --fix --endpoint-url …`: it has \
+                               an API version of its own; set its signing secret, and then delete this one";
 
 const NOT_SHOWN: &str = "which Stripe's API does not show";
 

@@ -6,8 +6,9 @@ use billing_sync::stripe::catalogue;
 use serde_json::{Value, json};
 
 use super::{code, json_lines, migrated, run, words};
+use crate::support::app::TestApp;
 use crate::support::cluster::TestDatabase;
-use crate::support::stripe::{FakeStripe, Fault};
+use crate::support::stripe::{Epoch, FakeStripe, Fault};
 
 const URL: &str = "https://billing.example.com/webhooks/stripe";
 
@@ -135,6 +136,29 @@ async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
     assert!(!text.contains("doctor --fix"), "{text}");
     stripe.set_endpoint(&connect, "api_version", Value::Null);
     assert!(with_accounts().1.contains("the default API version of each account, which Stripe's API does not show"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn doctor_finds_the_default_version_of_the_account_in_the_last_event() {
+    let (app, stripe) = (TestApp::start().await, stripe_now().await);
+    stripe.customer(json!({ "name": "Ada" }));
+    app.deliver_all(&stripe.events(), Epoch::Endive).await;
+    app.drain().await;
+    stripe.tick(60);
+    let ours = stripe.webhook_endpoint(URL, &["*".to_owned()], json!({}));
+    let report = || report(&app.database, &stripe, &[], &[]).1;
+    let text = report();
+    let fine = "in the default API version of the account; the last processed event has 2026-10-28.endive";
+    assert!(text.contains(&format!("ok endpoints {ours} {URL} sends all")) && text.contains(fine), "{text}");
+    sqlx::raw_sql("UPDATE billing.outbox SET api_version = '2019-12-03'").execute(&app.pool).await.unwrap();
+    let text = report();
+    let old = "and the last processed event has 2019-12-03: it is older than 2020-08-27";
+    assert!(text.contains(&format!("warn endpoints {ours} {URL} sends events of the default")), "{text}");
+    assert!(text.contains(old) && text.contains("fix: create an endpoint with another URL"), "{text}");
+    // a version of its own is what counts
+    stripe.set_endpoint(&ours, "api_version", json!(API_VERSION));
+    assert!(report().contains(&format!("ok endpoints {ours} {URL} sends all")));
+    app.finish().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
