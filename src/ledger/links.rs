@@ -1,4 +1,4 @@
-//! Checkout links: completes the row of a link with what its line created or changed at Stripe.
+//! Checkout links: completes the row of a link with what its line created or changed at Stripe, or removes it.
 
 use uuid::Uuid;
 
@@ -22,6 +22,21 @@ pub async fn created(
         line,
         payment_link,
         url
+    )
+    .execute(conn)
+    .await?;
+    Ok(())
+}
+
+/// Removes the row of a link that Stripe did not create.
+///
+/// # Errors
+/// Database errors.
+pub async fn refused(conn: &mut Connection, line: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "-- ledger.link_refused
+        DELETE FROM billing.checkout_links WHERE id = $1 AND stripe_payment_link_id IS NULL",
+        line
     )
     .execute(conn)
     .await?;

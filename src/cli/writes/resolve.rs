@@ -12,6 +12,7 @@ use crate::cli::output;
 use crate::cli::settings::{DatabaseSettings, SettingArgs};
 use crate::database::Connection;
 use crate::ledger::admin::{self, Decision, Line, Surroundings};
+use crate::ledger::links;
 
 /// Time without an attempt after which an open line may be decided: no process that sends it is running.
 const IDLE: Duration = Duration::HOUR;
@@ -59,6 +60,12 @@ pub(super) async fn resolve(conn: &mut Connection, args: &Args) -> anyhow::Resul
         keeps_follow_up: is_done && line.replaces.is_some(),
     };
     let forgot = admin::resolve(&mut transaction, line.id, decision).await?;
+    // other lines have no row of a checkout link
+    match &args.object {
+        Some(created) => links::created(&mut transaction, line.id, created, None).await?,
+        None if is_done => {}
+        None => links::refused(&mut transaction, line.id).await?,
+    }
     transaction.commit().await?;
     output::print(&output::wrapped("", &result(&line, is_done, forgot)))?;
     Ok(ExitCode::SUCCESS)

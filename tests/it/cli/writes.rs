@@ -138,6 +138,28 @@ async fn resolve_records_the_decision_and_frees_the_key_of_a_refused_request() {
 }
 
 #[tokio::test]
+async fn resolve_completes_or_removes_the_row_of_a_checkout_link() {
+    let (database, mut conn) = migrated().await;
+    let (refused, done) =
+        (line(&mut conn, 1, "unknown", "cus_1", 3000).await, line(&mut conn, 2, "unknown", "cus_2", 3000).await);
+    for sql in [
+        "UPDATE billing.api_writes SET object_id = NULL, object_type = 'payment_link', operation = 'payment_link.create'",
+        "INSERT INTO billing.checkout_links (id, account, request, created_by)
+            SELECT id, account, '{}', principal FROM billing.api_writes",
+    ] {
+        sqlx::query(sql).execute(&mut conn).await.unwrap();
+    }
+    let environment = [("DATABASE_URL", database.url.as_str())];
+    for arguments in [&[&refused, "--as", "refused"][..], &[&done, "--as", "done", "--object", "plink_1"]] {
+        let output = run(&[&["writes", "resolve", "--reason", "seen"], arguments].concat(), &environment);
+        assert_eq!(code(&output), 0, "{}", words(&output.stderr));
+    }
+    let rows =
+        "SELECT string_agg(concat_ws(' ', id, stripe_payment_link_id, is_enabled), ', ') FROM billing.checkout_links";
+    assert_eq!(text(&mut conn, rows).await, Some(format!("{done} plink_1 t")));
+}
+
+#[tokio::test]
 async fn a_change_that_a_process_completes_is_not_resolved() {
     let (database, mut conn) = migrated().await;
     let (leased, recent) =
