@@ -30,7 +30,7 @@ const TABLES: [&str; 10] = [
 /// Lets a worker create some customers, and copies all their rows under other ids.
 pub(crate) async fn grow(cluster: &Cluster, conn: &mut Connection, args: &Args) {
     events::fill(conn, FIRST, MADE).await;
-    super::apply(cluster, conn, vec![worker(cluster, args, 2)], 10 * MADE).await;
+    super::apply(cluster, conn, vec![worker(cluster, args, 2, "session")], 10 * MADE).await;
     for table in TABLES {
         let Copying { select, insert } = copying(conn, table).await;
         run(conn, select).await;

@@ -67,6 +67,8 @@ enum Scene {
     Processes,
     /// Another session holds a snapshot. Many events were applied since, and their old rows cannot be removed.
     Snapshot,
+    /// One worker sends statements as a pooler in transaction mode needs them. No pooler is in between.
+    Pooler,
     /// Customers and archived events exist already.
     Grown,
 }
@@ -109,7 +111,7 @@ async fn main() {
     report.figure("PostgreSQL's processor time an event", one.postgres_cpu * 1e6 / one.events, "µs", None);
     report.figure("write-ahead log an event", one.wal / one.events, "bytes", Aim::AtMost(3800.0));
     report.figure("commits for 500 events", one.commits * 500.0 / one.events, "", None);
-    for scene in [Scene::Workers, Scene::Processes, Scene::Snapshot, Scene::Grown] {
+    for scene in [Scene::Workers, Scene::Processes, Scene::Snapshot, Scene::Pooler, Scene::Grown] {
         if !args.only.is_empty() && !args.only.contains(&scene) {
             continue;
         }
@@ -123,6 +125,9 @@ async fn main() {
             }
             Scene::Processes => {
                 report.ratio("two processes", applied.rate(), "events/s", beside_one, Aim::AtLeast(1.3));
+            }
+            Scene::Pooler => {
+                report.ratio("as behind a pooler", applied.rate(), "events/s", beside_one, Aim::AtLeast(0.7));
             }
             Scene::Snapshot => {
                 report.ratio("while a snapshot is held", applied.rate(), "events/s", beside_one, Aim::AtLeast(0.95));
@@ -165,9 +170,10 @@ async fn play(cluster: &Cluster, args: &Args, scene: Scene) -> (Applied, Connect
         run(&mut conn, reset).await;
     }
     let processes = match scene {
-        Scene::Workers => vec![worker(cluster, args, 2)],
-        Scene::Processes => vec![worker(cluster, args, 1), worker(cluster, args, 1)],
-        Scene::One | Scene::Snapshot | Scene::Grown => vec![worker(cluster, args, 1)],
+        Scene::Workers => vec![worker(cluster, args, 2, "session")],
+        Scene::Processes => vec![worker(cluster, args, 1, "session"), worker(cluster, args, 1, "session")],
+        Scene::Pooler => vec![worker(cluster, args, 1, "transaction")],
+        Scene::One | Scene::Snapshot | Scene::Grown => vec![worker(cluster, args, 1, "session")],
     };
     let applied = apply(cluster, &mut conn, processes, 10 * args.customers).await;
     let tenths = applied.tenths.iter().map(|one| format!("{one:.0}")).collect::<Vec<_>>().join(" ");
@@ -268,13 +274,14 @@ async fn print_statements(conn: &mut Connection, events: u32) {
     }
 }
 
-fn worker(cluster: &Cluster, args: &Args, workers: u32) -> Child {
+fn worker(cluster: &Cluster, args: &Args, workers: u32, pooler: &str) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_billing-sync"));
     command
         .args(["serve", "--roles", "worker"])
         .env_clear()
         .env("DATABASE_URL", cluster.url())
         .env("BILLING_SYNC_WORKERS", workers.to_string())
+        .env("BILLING_SYNC_POOLER", pooler)
         .env("BILLING_SYNC_OPS_LISTEN", "127.0.0.1:0")
         .stderr(std::process::Stdio::null())
         .kill_on_drop(true);
