@@ -29,12 +29,17 @@ struct Pooler {
 
 impl Pooler {
     async fn start(database: &TestDatabase, mode: &str, pool_size: u32) -> Self {
+        Self::start_as(database.options.get_username(), database, mode, pool_size).await
+    }
+
+    /// Starts one whose sessions have this login.
+    async fn start_as(user: &str, database: &TestDatabase, mode: &str, pool_size: u32) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let folder = tempfile::tempdir().unwrap();
         let options = &database.options;
         let host = options.get_socket().map_or(options.get_host().to_owned(), |path| path.display().to_string());
         let file: PathBuf = folder.path().join("pgbouncer.ini");
-        let (name, user) = (&database.name, options.get_username());
+        let name = &database.name;
         // only the required settings; all others are pgbouncer's defaults
         let settings = format!(
             "[databases]\n{name} = host={host} port={} user={user}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 use sqlx::postgres::PgConnectOptions;
-use sqlx::{ConnectOptions, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, PgConnection};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use uuid::Uuid;
@@ -227,6 +227,28 @@ async fn left_in_session(url: &str) -> String {
             (current_user = session_user)::text)";
     let row = sqlx::raw_sql(query).fetch_one(&mut conn).await.unwrap();
     sqlx::Row::get(&row, 0)
+}
+
+#[tokio::test]
+#[ignore = "needs pgbouncer: make test-pooler"]
+async fn each_transaction_has_the_rights_of_the_owner() {
+    let story = Story::start().await;
+    let database = cluster::empty_database().await;
+    let (owner, login) = (format!("owner_of_{}", database.name), format!("login_of_{}", database.name));
+    let mut admin = database.options.connect().await.unwrap();
+    for sql in [
+        format!("CREATE ROLE {owner} NOLOGIN"),
+        format!("CREATE ROLE {login} LOGIN NOINHERIT"),
+        format!("GRANT {owner} TO {login}"),
+        format!("CREATE SCHEMA billing AUTHORIZATION {owner}"),
+    ] {
+        sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut admin).await.unwrap();
+    }
+    let pooler = Pooler::start_as(&login, &database, "transaction", 3).await;
+    let rows = story.rows(&database, &pooler.url, &[MODE]).await;
+    assert!(rows.len() >= 6 + 6 + 1 + 2, "{rows:#?}");
+    let owners = "SELECT string_agg(DISTINCT tableowner::text, ' ') FROM pg_tables WHERE schemaname = 'billing'";
+    assert_eq!(sqlx::query_scalar::<_, String>(owners).fetch_one(&mut admin).await.unwrap(), owner);
 }
 
 #[tokio::test]
