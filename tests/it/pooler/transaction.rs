@@ -13,6 +13,9 @@ use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{Pooler, run, run_with};
+use crate::api::harness::{PREFIX, request};
+use crate::api::process::{LISTEN, address};
+use crate::support::client::Client;
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::process::Server;
 use crate::support::stripe::{Epoch, FakeStripe};
@@ -114,8 +117,9 @@ impl Story {
             let insert = sqlx::query("INSERT INTO billing.workspaces (id, name) VALUES ($1, 'Team')");
             insert.bind(Uuid::from_u128(number)).execute(&mut conn).await.unwrap();
         }
-        let roles = "receiver,worker,renewals,reconcile,maintenance";
-        let server = Server::start_on(url, roles, &self.environment(mode)).await;
+        let roles = "receiver,worker,renewals,reconcile,maintenance,api";
+        let environment = [self.environment(mode), vec![LISTEN]].concat();
+        let server = Server::start_on(url, roles, &environment).await;
         // latest first
         for event in self.stripe.events().iter().rev() {
             assert_eq!(server.deliver(&event.json(Epoch::Endive)).await, Some(200), "{}", event.event_type);
@@ -126,9 +130,37 @@ impl Story {
         assert_eq!(server.ask("/readyz").await.status, 200);
         let metrics = server.get_metrics().await;
         assert!(metrics.contains("billing_sync_database_up 1"), "{metrics}");
+        let answers = answers(&server, url, mode).await;
         server.kill().await;
-        sqlx::query_scalar(ROWS).fetch_all(&mut conn).await.unwrap()
+        let rows: Vec<String> = sqlx::query_scalar(ROWS).fetch_all(&mut conn).await.unwrap();
+        answers.into_iter().chain(rows).collect()
     }
+}
+
+/// What the workspace API answers to a read, to a change, and to its repetition.
+async fn answers(server: &Server, url: &str, mode: &[(&str, &str)]) -> Vec<String> {
+    let (exit, text) = run_with(&["token", "create", "--scopes", "workspaces:admin"], url, mode).await;
+    assert_eq!(exit, Some(0), "{text}");
+    let authorization = format!("Bearer {}", text.split(' ').next().unwrap());
+    let headers = [
+        ("Authorization", authorization.as_str()),
+        ("Content-Type", "application/json"),
+        ("Idempotency-Key", "pooler-1"),
+    ];
+    let workspace = format!("{PREFIX}/v1/workspaces/{}", Uuid::from_u128(1));
+    let mut answers = Vec::new();
+    for (method, path, body) in [
+        ("POST", "/limits/words/consume", Some(&br#"{"amount":40}"#[..])),
+        ("POST", "/limits/words/consume", Some(&br#"{"amount":40}"#[..])),
+        ("GET", "/limits", None),
+    ] {
+        let mut client = Client::connect(address(server.serving())).await;
+        client.send(&request(method, &format!("{workspace}{path}"), &headers, body)).await;
+        let reply = client.reply().await.unwrap();
+        assert_eq!(reply.status, 200, "{method} {path}: {}", reply.text);
+        answers.push(format!("{method} {path}: {}", reply.text));
+    }
+    answers
 }
 
 /// All rows for products, without the times of writing.
