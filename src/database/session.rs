@@ -77,15 +77,16 @@ WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals);
 
 /// Undoes, for one transaction, what other clients may have left in the session: the role, and each setting that a client
 /// can change. Their values in a new session are those of the server, the database and the login. The pooler itself sets
-/// encoding and name. A default of read-only transactions has taken effect already. One pass over the settings, because
-/// it takes half a millisecond: it includes [`COMPRESS_FAST`].
+/// encoding and name. A default of read-only transactions has taken effect already, and `temp_buffers` may not change any
+/// more. One pass over the settings, because it takes half a millisecond: it includes [`COMPRESS_FAST`].
 const AS_IN_A_NEW_SESSION: &str = "
 SET LOCAL statement_timeout = 0;
 SET LOCAL search_path = pg_catalog, pg_temp;
 SET LOCAL role TO DEFAULT;
 SELECT set_config(name, CASE name WHEN 'default_toast_compression' THEN 'lz4' ELSE reset_val END, true) FROM pg_settings
 WHERE name = 'default_toast_compression' AND 'lz4' = ANY (enumvals)
-    OR source = 'session' AND name NOT IN ('client_encoding', 'application_name', 'search_path', 'statement_timeout')
+    OR source = 'session'
+        AND name <> ALL ('{client_encoding,application_name,search_path,statement_timeout,temp_buffers}')
         AND (context = 'user' OR context = 'superuser' AND current_setting('is_superuser')::boolean)
         AND NOT pg_settings_get_flags(name) && '{NO_RESET,NO_RESET_ALL}';
 ";
