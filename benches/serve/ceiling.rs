@@ -4,11 +4,12 @@
 use std::fs;
 use std::time::Duration;
 
+use billing_sync::database::Connection;
+
 use super::load::percentile;
 use super::month;
 use super::pgbench::{self, Pgbench};
 use super::support::run;
-use billing_sync::database::Connection;
 
 /// Result of a `pgbench` run.
 pub(crate) struct Ceiling {

@@ -1,7 +1,8 @@
 //! Sizes on disk and their growth, for `doctor`. Reads the catalogue, the sizes of files and one index, no table.
 
-use crate::database::Connection;
 use time::{Date, Duration, OffsetDateTime, Time};
+
+use crate::database::Connection;
 
 /// Number of past months whose mean is the growth.
 const MONTHS: usize = 3;

@@ -17,7 +17,6 @@ use super::answer::Answer;
 use super::context::ApiContext;
 use super::principal::Principal;
 use super::problem::{Code, FieldError, Problem};
-
 use crate::database::Connection;
 
 /// Maximum length of a key in bytes.

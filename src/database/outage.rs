@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::reason::unreachable_reason;
-
 use super::pool::Pool;
+use super::reason::unreachable_reason;
 
 /// Interval of the check.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use sqlx::{AssertSqlSafe, Row};
 
-use super::sql_error::message;
-
 use super::connection::Connection;
+use super::sql_error::message;
 
 /// A commit that waits longer for its synchronous standby exceeds the time for a delivery.
 const STANDBY_WAIT: Duration = Duration::from_secs(5);

@@ -5,7 +5,6 @@
 use sqlx::postgres::PgDatabaseError;
 
 use super::story::Consume;
-
 use crate::database::Connection;
 
 /// An answer of `billing.consume`.

@@ -15,7 +15,6 @@ use super::queries::{self, SETTLE_LIMIT};
 use super::report::{Report, Tables};
 use super::rows::{Line, Row, SettledRow};
 use super::story::{self, Act, Consume, Consumed, Expected, Renewal, Request, Step, Story};
-
 use crate::database::Connection;
 
 /// Least and longest time until the end of Cleo's month. Before it, the demo posts an event and consumes twice.

@@ -8,7 +8,6 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::rows::{ContactRow, LimitRow, OutcomeRow, Row, SettledRow, SubscriptionRow, WorkspaceRow};
-
 use crate::database::Connection;
 
 /// Timeout for one event. An event takes milliseconds, but the machine may be under load.

@@ -1,6 +1,7 @@
 //! Claims: selects the events of a worker's batch, and recovers the batches of dead workers.
 
 use std::time::Duration;
+
 use time::OffsetDateTime;
 use uuid::Uuid;
 

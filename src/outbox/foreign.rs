@@ -3,8 +3,9 @@
 //! The settings are `BILLING_SYNC_LIVEMODE` and `BILLING_SYNC_ACCOUNTS`; [`super::own`] handles the id of the own
 //! account, and [`super::processes`] finds processes that run with different ones.
 
-use crate::database::Connection;
 use std::collections::BTreeSet;
+
+use crate::database::Connection;
 
 /// Maximum number of events that one statement puts back.
 const AT_ONCE: i64 = 2000;

@@ -4,7 +4,6 @@
 //! processed.
 
 use super::claim::{Claimed, columns};
-
 use crate::database::Connection;
 
 /// Stores the id of the own account, and queues events again that were ignored because it was unknown.

@@ -6,8 +6,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::database::Connection;
 use uuid::Uuid;
+
+use crate::database::Connection;
 
 /// This process, as other processes see it.
 #[derive(Debug)]

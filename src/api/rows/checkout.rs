@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::entities::Plan;
 use super::found::parse;
 use super::fragments::plan_json;
-
 use crate::database::Connection;
 
 /// Which plan is bought.

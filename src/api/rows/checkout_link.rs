@@ -5,7 +5,6 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::found::parse;
-
 use crate::database::Connection;
 
 /// A price of the own account, with its product, as a checkout link shows it.

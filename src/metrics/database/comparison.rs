@@ -4,7 +4,6 @@ use prometheus::Registry;
 use time::OffsetDateTime;
 
 use super::gauge::gauge;
-
 use crate::database::Connection;
 
 /// How far the stored events are compared with Stripe's event list.

@@ -3,7 +3,6 @@
 use prometheus::{GaugeVec, Opts, Registry};
 
 use super::gauge::gauge;
-
 use crate::database::Connection;
 
 /// Lines of the ledger that are open or of unknown outcome.

@@ -7,7 +7,6 @@
 use serde::Serialize;
 
 use super::fold::Fact;
-
 use crate::database::Connection;
 
 /// A fact as a row of its table.

@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use billing_sync::database::Connection;
 use sqlx::ConnectOptions;
 
+use super::harness::{OwnServer, deliver, execute, number, until, until_ready_is};
 use crate::support::cluster;
 use crate::support::process::Server;
-
-use super::harness::{OwnServer, deliver, execute, number, until, until_ready_is};
 
 /// Number of running or waiting statements of the process.
 const RUNNING: &str = "SELECT count(*) FROM pg_stat_activity

@@ -11,9 +11,8 @@ use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use tempfile::TempDir;
 
-use crate::support::process::Server;
-
 use super::harness::{OwnServer, database_up, deliver, execute, until_ready_is};
+use crate::support::process::Server;
 
 /// A small file system, unmounted on drop. The rest of the server is elsewhere, so only the test's database fills up.
 struct SmallDisk(TempDir);

@@ -6,10 +6,9 @@ use billing_sync::database::Connection;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 
-use crate::support::process::Server;
-
 use super::harness::{OwnServer, execute, number, until};
 use crate::support::events::{customer, event};
+use crate::support::process::Server;
 
 /// Creates another database on the server. Returns its URL.
 async fn other(own: &mut OwnServer, name: &str, encoding: &str) -> String {

@@ -5,10 +5,9 @@ use billing_sync::database::Connection;
 use serde_json::json;
 use sqlx::ConnectOptions;
 
+use super::harness::{OwnServer, execute, number, until};
 use crate::support::events::{customer, event, price, subscription, with};
 use crate::support::process::Server;
-
-use super::harness::{OwnServer, execute, number, until};
 
 const WORKSPACE: &str = "6e2b4e0c-93d4-4f25-a4b1-8d2f6f0f7c11";
 

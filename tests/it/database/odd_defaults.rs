@@ -6,11 +6,10 @@ use billing_sync::database::Connection;
 use serde_json::json;
 use sqlx::ConnectOptions;
 
+use super::harness::{execute, number, until};
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::events::{customer, event, price, subscription, update, with};
 use crate::support::process::Server;
-
-use super::harness::{execute, number, until};
 
 /// Defaults of the database, each of which would break a statement. The timeouts are long enough for the first
 /// statement of a session, which replaces them, on a loaded machine.

@@ -5,9 +5,8 @@ use std::time::Duration;
 use billing_sync::database::{self, Connection, Idle, Pool, Session};
 use sqlx::ConnectOptions;
 
-use crate::support::cluster::{self, TestDatabase};
-
 use super::harness::{number, until};
+use crate::support::cluster::{self, TestDatabase};
 
 /// A pool of one connection, which is checked if it was unused for longer than `unchecked`.
 fn pool(database: &TestDatabase, unchecked: Duration) -> Pool {
