@@ -4,6 +4,7 @@
 //! Each process writes a heartbeat. Settings are texts as `BILLING_SYNC_RETENTION=90d`; a process has only those that
 //! its roles use, so processes are compared setting by setting. Read by `doctor` and `status`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use uuid::Uuid;
@@ -68,8 +69,7 @@ impl Announcement {
     }
 }
 
-/// Writes a heartbeat of the process `id`, and returns how other running processes contradict it. A process without a
-/// heartbeat since the first one of `id` is excluded: it may have ended before, in a restart with new settings.
+/// Writes a heartbeat of the process `id`, and returns how other running processes contradict it.
 ///
 /// # Errors
 /// Database errors.
@@ -96,44 +96,52 @@ pub async fn heartbeat(
     )
     .execute(&mut *conn)
     .await?;
-    sqlx::query_as(
-        "-- outbox.contradicting
-        SELECT other.name AS other, theirs.setting AS theirs, ours.setting AS ours
-        FROM billing.running_processes AS mine
-        JOIN billing.running_processes AS other ON other.process_id <> mine.process_id
-        CROSS JOIN unnest(mine.settings) AS ours (setting)
-        JOIN unnest(other.settings) AS theirs (setting)
-            ON split_part(theirs.setting, '=', 1) = split_part(ours.setting, '=', 1) AND theirs.setting <> ours.setting
-        WHERE mine.process_id = $1 AND other.heartbeat_at > mine.started_at
-            AND other.heartbeat_at > clock_timestamp() - interval '30 s'
-        ORDER BY other.name, ours.setting",
-    )
-    .bind(id)
-    .fetch_all(conn)
-    .await
+    let differences = differences(conn, Some(id)).await?;
+    Ok(differences.into_iter().map(|one| one.contradiction).collect())
 }
 
-/// Returns the processes with a heartbeat in the last half minute whose settings differ, each with those settings only.
-/// Two processes are compared only if each had a heartbeat after the start of the other: otherwise one of them may have
-/// ended before, in a restart with new settings.
+/// Returns the running processes whose settings differ, each with those settings only.
 ///
 /// # Errors
 /// Database errors.
 pub async fn contradicting(conn: &mut Connection) -> Result<Vec<Process>, sqlx::Error> {
+    let mut settings: BTreeMap<(String, Uuid), BTreeSet<String>> = BTreeMap::new();
+    for Difference { process_id, name, contradiction } in differences(conn, None).await? {
+        settings.entry((name, process_id)).or_default().insert(contradiction.ours);
+    }
+    let process =
+        |((name, _), settings): (_, BTreeSet<String>)| Process { name, settings: settings.into_iter().collect() };
+    Ok(settings.into_iter().map(process).collect())
+}
+
+/// A setting of a process that another one contradicts.
+#[derive(sqlx::FromRow)]
+struct Difference {
+    process_id: Uuid,
+    name: String,
+    #[sqlx(flatten)]
+    contradiction: Contradiction,
+}
+
+/// All contradictions of running processes, or those of one: a process runs if it had a heartbeat in the last half minute.
+/// Two are compared only if each had a heartbeat after the start of the other: otherwise one of them may have ended
+/// before, in a restart with new settings.
+async fn differences(conn: &mut Connection, process: Option<Uuid>) -> Result<Vec<Difference>, sqlx::Error> {
     sqlx::query_as(
-        "-- outbox.differing_processes
+        "-- outbox.differences
         WITH active AS (
             SELECT * FROM billing.running_processes WHERE heartbeat_at > clock_timestamp() - interval '30 s')
-        SELECT mine.name, array_agg(DISTINCT ours.setting ORDER BY ours.setting) AS settings
+        SELECT mine.process_id, mine.name, other.name AS other, theirs.setting AS theirs, ours.setting AS ours
         FROM active AS mine
         JOIN active AS other ON other.process_id <> mine.process_id
             AND other.heartbeat_at > mine.started_at AND mine.heartbeat_at > other.started_at
         CROSS JOIN unnest(mine.settings) AS ours (setting)
         JOIN unnest(other.settings) AS theirs (setting)
             ON split_part(theirs.setting, '=', 1) = split_part(ours.setting, '=', 1) AND theirs.setting <> ours.setting
-        GROUP BY mine.process_id, mine.name
-        ORDER BY mine.name",
+        WHERE $1 IS NULL OR mine.process_id = $1
+        ORDER BY other.name, ours.setting",
     )
+    .bind(process)
     .fetch_all(conn)
     .await
 }
