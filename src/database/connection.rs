@@ -188,13 +188,12 @@ impl<'c> Executor<'c> for &'c mut Connection {
             return self.as_sqlx().fetch_many(query);
         }
         // no row is returned before the commit, which may fail
-        let results = async move {
+        streamed(async move {
             let mut tx = self.begin().await?;
-            let results: Vec<_> = tx.as_sqlx().fetch_many(query).try_collect().await?;
+            let results = tx.as_sqlx().fetch_many(query).try_collect().await?;
             tx.commit().await?;
-            Ok::<_, Error>(stream::iter(results).map(Ok))
-        };
-        stream::once(results).try_flatten().boxed()
+            Ok(results)
+        })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -235,6 +234,13 @@ impl<'c> Executor<'c> for &'c mut Connection {
     {
         self.as_sqlx().describe(sql)
     }
+}
+
+/// A stream of results that are there at once.
+pub(super) fn streamed<'e, T: Send + 'e>(
+    results: impl Future<Output = Result<Vec<T>, Error>> + Send + 'e,
+) -> BoxStream<'e, Result<T, Error>> {
+    stream::once(results).map_ok(|results| stream::iter(results).map(Ok)).try_flatten().boxed()
 }
 
 /// A transaction, or a savepoint in one. Rolled back when it is dropped without a commit.

@@ -1,26 +1,26 @@
 //! A pool of connections, whose statements and transactions need nothing of a session that a pooler may replace.
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream, StreamExt, TryStreamExt};
+use futures_util::stream::{BoxStream, TryStreamExt};
 use sqlx::postgres::{PgListener, PgQueryResult, PgRow, PgStatement, PgTypeInfo};
 use sqlx::{Describe, Either, Error, Execute, Executor, PgPool, Postgres, SqlStr};
 
 use super::address::{Address, Pooler};
-use super::connection::{Connection, Held, Transaction};
+use super::connection::{Connection, Held, Transaction, streamed};
 use super::session::Session;
 
 /// A pool of connections. Its clones share the connections.
 #[derive(Debug, Clone)]
 pub struct Pool {
     inner: PgPool,
-    pooler: Pooler,
+    /// The settings that each transaction begins with; `None` if the sessions keep them.
     per_transaction: Option<Session>,
 }
 
 impl Pool {
     /// A pool whose connections are set up for `session`, unless each transaction sets itself up.
     pub(super) fn new(inner: PgPool, pooler: Pooler, session: Session) -> Self {
-        Self { inner, pooler, per_transaction: session.per_transaction(pooler) }
+        Self { inner, per_transaction: session.per_transaction(pooler) }
     }
 
     /// Waits for a connection until the pool's timeout.
@@ -62,12 +62,12 @@ impl Pool {
 
     /// The pooler in front of the server.
     pub fn pooler(&self) -> Pooler {
-        self.pooler
+        self.per_transaction.map_or(Pooler::Session, |_| Pooler::Transaction)
     }
 
     /// Where new connections go.
     pub fn address(&self) -> Address {
-        Address { options: self.inner.connect_options().as_ref().clone(), pooler: self.pooler }
+        Address { options: self.inner.connect_options().as_ref().clone(), pooler: self.pooler() }
     }
 
     /// Lets new connections go to another server.
@@ -105,11 +105,7 @@ impl<'p> Executor<'p> for &'p Pool {
         'p: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let results = async move {
-            let results: Vec<_> = self.acquire().await?.fetch_many(query).try_collect().await?;
-            Ok::<_, Error>(stream::iter(results).map(Ok))
-        };
-        stream::once(results).try_flatten().boxed()
+        streamed(async move { self.acquire().await?.fetch_many(query).try_collect().await })
     }
 
     fn fetch_optional<'e, 'q: 'e, E>(self, query: E) -> BoxFuture<'e, Result<Option<PgRow>, Error>>
@@ -138,6 +134,6 @@ impl<'p> Executor<'p> for &'p Pool {
 /// A pool without a pooler, whose sessions are set up already.
 impl From<PgPool> for Pool {
     fn from(inner: PgPool) -> Self {
-        Self { inner, pooler: Pooler::Session, per_transaction: None }
+        Self { inner, per_transaction: None }
     }
 }

@@ -233,7 +233,8 @@ proptest! {
         ] {
             let message = match read_all(&[("DATABASE_URL", &text)]) {
                 Ok((config, warnings)) => {
-                    let places = config.hosts.iter().flat_map(Hosts::all).map(|address| place(&address.options)).collect::<String>();
+                    let addresses = config.hosts.iter().flat_map(Hosts::all);
+                    let places = addresses.map(|address| place(&address.options)).collect::<String>();
                     format!("{places} {config:?} {warnings:?}")
                 }
                 Err(error) => format!("{error} {error:?}"),
