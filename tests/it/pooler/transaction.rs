@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::{Pooler, run, run_with};
 use crate::api::harness::{PREFIX, request};
 use crate::api::process::{LISTEN, address};
+use crate::support::app::ROWS;
 use crate::support::client::Client;
 use crate::support::cluster::{self, TestDatabase};
 use crate::support::process::Server;
@@ -134,8 +135,11 @@ impl Story {
         assert!(metrics.contains("billing_sync_database_up 1"), "{metrics}");
         let answers = answers(&server, url, mode).await;
         server.kill().await;
-        let rows: Vec<String> = sqlx::query_scalar(ROWS).fetch_all(&mut conn).await.unwrap();
-        answers.into_iter().chain(rows).collect()
+        let mut lines = answers;
+        for query in [ROWS, BALANCES] {
+            lines.extend(sqlx::query_scalar::<_, String>(query).fetch_all(&mut conn).await.unwrap());
+        }
+        lines
     }
 }
 
@@ -165,16 +169,9 @@ async fn answers(server: &Server, url: &str, mode: &[(&str, &str)]) -> Vec<Strin
     answers
 }
 
-/// All rows for products, without the times of writing.
-const ROWS: &str = "
-    SELECT 'contact ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.billing_contacts t
-    UNION ALL
-    SELECT 'subscription ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.subscriptions t
-    UNION ALL
-    SELECT 'plan ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.pricing_plans t
-    UNION ALL
-    SELECT 'limit ' || concat_ws(' ', workspace_id, limit_key, available, limit_renewal_date) FROM billing.workspace_limits
-    ORDER BY 1";
+/// The balances of limits, as comparable lines.
+const BALANCES: &str = "
+    SELECT concat_ws(' ', workspace_id, limit_key, available, limit_renewal_date) FROM billing.workspace_limits ORDER BY 1";
 
 async fn until(conn: &mut PgConnection, query: &'static str) {
     let began = Instant::now();

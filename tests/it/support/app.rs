@@ -33,6 +33,21 @@ use super::stripe::{Epoch, Event};
 
 pub(crate) const SECRET: &str = "whsec_of_the_test";
 
+/// Reads all rows that the sync has written, without the times of writing, as comparable lines.
+pub(crate) const ROWS: &str = "
+    SELECT 'contact ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.billing_contacts t
+    UNION ALL
+    SELECT 'subscription ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.subscriptions t
+    UNION ALL
+    SELECT 'plan ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.pricing_plans t
+    UNION ALL
+    SELECT 'limit ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.plan_limits t
+    UNION ALL
+    SELECT 'coupon ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.coupons t
+    UNION ALL
+    SELECT 'checkout ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.checkout_sessions t
+    ORDER BY 1";
+
 pub(crate) struct TestApp {
     /// Dropped with the app.
     pub(crate) database: TestDatabase,
@@ -187,20 +202,7 @@ impl TestApp {
 
     /// All rows that the sync has written, without the times of writing, as comparable lines.
     pub(crate) async fn rows(&self) -> Vec<String> {
-        let query = "
-            SELECT 'contact ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.billing_contacts t
-            UNION ALL
-            SELECT 'subscription ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.subscriptions t
-            UNION ALL
-            SELECT 'plan ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.pricing_plans t
-            UNION ALL
-            SELECT 'limit ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.plan_limits t
-            UNION ALL
-            SELECT 'coupon ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.coupons t
-            UNION ALL
-            SELECT 'checkout ' || (to_jsonb(t) - 'created_at' - 'updated_at')::text FROM billing.checkout_sessions t
-            ORDER BY 1";
-        sqlx::query_scalar(query).fetch_all(&self.pool).await.unwrap()
+        sqlx::query_scalar(ROWS).fetch_all(&self.pool).await.unwrap()
     }
 
     /// The timeline of all subscriptions from events, with the position of each row in its second.
