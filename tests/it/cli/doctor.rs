@@ -1,12 +1,10 @@
 //! `doctor`: its checks, and those that make it fail.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::doctor_endpoints::stripe_now;
+use super::doctor_endpoints::with_an_event;
 use super::{code, migrated, run, store, words};
-use crate::support::app::TestApp;
 use crate::support::cluster;
-use crate::support::stripe::Epoch;
 
 #[tokio::test]
 async fn doctor_fails_before_migrating_and_passes_after() {
@@ -114,12 +112,7 @@ async fn doctor_finds_two_listeners_on_one_address() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_checks_that_the_key_belongs_to_the_stored_account() {
-    let (app, stripe) = (TestApp::start().await, stripe_now().await);
-    stripe.customer(json!({ "name": "Ada" }));
-    app.deliver_all(&stripe.events(), Epoch::Endive).await;
-    app.drain().await;
-    // Stripe may not list a more recent event yet, even in the right account
-    stripe.tick(60);
+    let (app, stripe) = with_an_event().await;
     let report_of = |base: &str, key: &str| {
         let environment = [
             ("DATABASE_URL", app.database.url.as_str()),
@@ -195,12 +188,7 @@ async fn doctor_reports_the_watermark_and_fails_if_there_is_a_gap() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_checks_the_key_for_writes() {
-    let (app, stripe) = (TestApp::start().await, stripe_now().await);
-    stripe.customer(json!({ "name": "Ada" }));
-    app.deliver_all(&stripe.events(), Epoch::Endive).await;
-    app.drain().await;
-    // Stripe may not list a more recent event yet, even in the right account
-    stripe.tick(60);
+    let (app, stripe) = with_an_event().await;
     let base = stripe.base();
     let report = |key: &str| {
         let environment = [

@@ -23,6 +23,17 @@ pub(super) async fn stripe_now() -> FakeStripe {
     stripe
 }
 
+/// A service that has processed an event of a fake Stripe.
+pub(super) async fn with_an_event() -> (TestApp, FakeStripe) {
+    let (app, stripe) = (TestApp::start().await, stripe_now().await);
+    stripe.customer(json!({ "name": "Ada" }));
+    app.deliver_all(&stripe.events(), Epoch::Endive).await;
+    app.drain().await;
+    // Stripe may not list a more recent event yet, even in the right account
+    stripe.tick(60);
+    (app, stripe)
+}
+
 /// The exit code, and the report in one line.
 fn report(database: &TestDatabase, stripe: &FakeStripe, arguments: &[&str], more: &[(&str, &str)]) -> (i32, String) {
     let base = stripe.base();
@@ -140,11 +151,7 @@ async fn doctor_checks_endpoints_of_connect_only_if_accounts_are_synced() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn doctor_finds_the_default_version_of_the_account_in_the_last_event() {
-    let (app, stripe) = (TestApp::start().await, stripe_now().await);
-    stripe.customer(json!({ "name": "Ada" }));
-    app.deliver_all(&stripe.events(), Epoch::Endive).await;
-    app.drain().await;
-    stripe.tick(60);
+    let (app, stripe) = with_an_event().await;
     let ours = stripe.webhook_endpoint(URL, &["*".to_owned()], json!({}));
     let report = || report(&app.database, &stripe, &[], &[]).1;
     let text = report();

@@ -6,11 +6,10 @@ use billing_sync::client::API_VERSION;
 use billing_sync::stripe::catalogue;
 use serde_json::{Value, json};
 
-use super::doctor_endpoints::stripe_now;
+use super::doctor_endpoints::{stripe_now, with_an_event};
 use super::{code, json_lines, migrated, run, words};
-use crate::support::app::TestApp;
 use crate::support::cluster::TestDatabase;
-use crate::support::stripe::{Epoch, FakeStripe, Fault};
+use crate::support::stripe::{FakeStripe, Fault};
 
 const URL: &str = "https://billing.example.com/webhooks/stripe";
 const POST: &str = "/v1/webhook_endpoints";
@@ -158,11 +157,7 @@ async fn an_endpoint_is_created_once_and_its_secret_is_printed_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_change_that_stripe_refuses_is_a_failure_with_its_fix() {
-    let (app, stripe) = (TestApp::start().await, stripe_now().await);
-    stripe.customer(json!({ "name": "Ada" }));
-    app.deliver_all(&stripe.events(), Epoch::Endive).await;
-    app.drain().await;
-    stripe.tick(60);
+    let (app, stripe) = with_an_event().await;
     let ours = stripe.webhook_endpoint(URL, &["price.created".to_owned()], json!({}));
     let fix = || {
         let output = fix(&app.database, &stripe, stripe.write_key(), &["--yes"]);
